@@ -1,0 +1,9 @@
+//! Building blocks that gateways share. No gateway's name stands in here.
+
+pub mod rsa;
+
+pub mod aead;
+
+pub mod xml;
+
+pub mod form;

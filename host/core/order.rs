@@ -1,0 +1,191 @@
+//! Orders: states, the table of permitted steps, and the host's own check of a notification.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::money::Money;
+use crate::notification::{AccountMismatch, EventType, Notification};
+use crate::outcome::Reason;
+
+/// A state of a document, such as `TO_BE_PAID`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct State(String);
+
+impl State {
+    /// Reads a state: 1 to 64 of `A-Z a-z 0-9 _ -`.
+    ///
+    /// # Errors
+    /// [`BadState`] for any other text.
+    pub fn parse(text: &str) -> Result<Self, BadState> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadState)
+        }
+    }
+
+    /// The state as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for State {
+    type Error = BadState;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<State> for String {
+    fn from(state: State) -> Self {
+        state.0
+    }
+}
+
+/// A text that cannot name a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a state is 1 to 64 of A-Z a-z 0-9 _ -")]
+pub struct BadState;
+
+/// The steps that one processor declared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table(BTreeSet<(State, State)>);
+
+impl Table {
+    /// Makes a table of edges.
+    #[must_use]
+    pub fn new(edges: impl IntoIterator<Item = (State, State)>) -> Self {
+        Self(edges.into_iter().collect())
+    }
+
+    /// Permits a step, or says why not. The only way to a [`Transition`].
+    ///
+    /// # Errors
+    /// [`Illegal`] where the processor did not declare the edge.
+    pub fn step(&self, from: &State, to: &State) -> Result<Transition, Illegal> {
+        let edge = (from.clone(), to.clone());
+        if self.0.contains(&edge) {
+            Ok(Transition { from: edge.0, to: edge.1 })
+        } else {
+            Err(Illegal { from: edge.0, to: edge.1 })
+        }
+    }
+}
+
+/// A step the table allows. Made by [`Table::step`] and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    from: State,
+    to: State,
+}
+
+impl Transition {
+    /// The state before.
+    #[must_use]
+    pub fn from(&self) -> &State {
+        &self.from
+    }
+
+    /// The state after.
+    #[must_use]
+    pub fn to(&self) -> &State {
+        &self.to
+    }
+}
+
+/// A step that the processor did not declare.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the processor chose {from} to {to}, which it did not declare")]
+pub struct Illegal {
+    from: State,
+    to: State,
+}
+
+/// What the host knows of an order for its own check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrderTerms<'a> {
+    /// The registered total.
+    pub amount: Money,
+    /// The channel that the order is paid through; any of the business where none is set.
+    pub channel: Option<&'a str>,
+}
+
+/// Holds a notification against channel and order, before any processor runs.
+///
+/// The account fields are compared by the gateway; here the outcome is judged together with
+/// channel, amount and currency. A payment or refund without the order's total cannot be
+/// checked and does not agree; other kinds of event need none.
+///
+/// # Errors
+/// The reason for review: `order.merchant-mismatch`, `order.application-mismatch`,
+/// `order.channel-mismatch`, `order.currency-mismatch`, `order.amount-mismatch`,
+/// `order.amount-missing` or `order.refund-exceeds-order`.
+pub fn agree(
+    notification: &Notification,
+    channel: &str,
+    order: OrderTerms<'_>,
+) -> Result<(), Reason> {
+    match notification.mismatch {
+        Some(AccountMismatch::Merchant) => {
+            return Err(Reason::new(
+                "order.merchant-mismatch",
+                "notification names another merchant than the channel",
+            ));
+        }
+        Some(AccountMismatch::Application) => {
+            return Err(Reason::new(
+                "order.application-mismatch",
+                "notification names another application than the channel",
+            ));
+        }
+        None => {}
+    }
+    if let Some(expected) = order.channel.filter(|expected| *expected != channel) {
+        let text = format!("notification came through {channel}, the order expects {expected}");
+        return Err(Reason::new("order.channel-mismatch", text));
+    }
+    amounts_agree(notification, order.amount)
+}
+
+fn amounts_agree(notification: &Notification, order: Money) -> Result<(), Reason> {
+    let Some(total) = notification.order_amount else {
+        return if moves_money(&notification.event_type) {
+            Err(Reason::new("order.amount-missing", "notification states no order amount"))
+        } else {
+            Ok(())
+        };
+    };
+    if total.currency != order.currency {
+        let text = format!("notification is in {}, the order in {}", total.currency, order.currency);
+        return Err(Reason::new("order.currency-mismatch", text));
+    }
+    if total.minor != order.minor {
+        let text = format!("notification states {total}, the order {order}");
+        return Err(Reason::new("order.amount-mismatch", text));
+    }
+    match notification.amount {
+        Some(moved) if moved.minor < 0 || moved.minor > order.minor => {
+            let text = format!("notification moves {moved}, the order has {order}");
+            Err(Reason::new("order.refund-exceeds-order", text))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn moves_money(event_type: &EventType) -> bool {
+    [EventType::PAYMENT_SUCCEEDED, EventType::PAYMENT_FINISHED, EventType::REFUND_SUCCEEDED]
+        .contains(event_type)
+}

@@ -58,6 +58,9 @@ pub struct Notification {
     pub payer: Option<String>,
     /// What moved: the amount paid, or the amount refunded by this refund.
     pub amount: Option<Money>,
+    /// For a refund: everything refunded so far, where the gateway tells that instead of the
+    /// amount of one refund. Alipay's `refund_fee` is such a total.
+    pub refunded_total: Option<Money>,
     /// The total of the order as the gateway has it; the host holds it against the order.
     pub order_amount: Option<Money>,
     /// When the gateway says it happened.

@@ -132,7 +132,7 @@ pub struct OrderTerms<'a> {
 /// # Errors
 /// The reason for review: `order.merchant-mismatch`, `order.application-mismatch`,
 /// `order.channel-mismatch`, `order.currency-mismatch`, `order.amount-mismatch`,
-/// `order.amount-missing` or `order.refund-exceeds-order`.
+/// `order.amount-missing` or `order.amount-exceeds-order`.
 pub fn agree(
     notification: &Notification,
     channel: &str,
@@ -176,10 +176,10 @@ fn amounts_agree(notification: &Notification, order: Money) -> Result<(), Reason
         let text = format!("notification states {total}, the order {order}");
         return Err(Reason::new("order.amount-mismatch", text));
     }
-    match notification.amount {
+    match notification.amount.or(notification.refunded_total) {
         Some(moved) if moved.minor < 0 || moved.minor > order.minor => {
             let text = format!("notification moves {moved}, the order has {order}");
-            Err(Reason::new("order.refund-exceeds-order", text))
+            Err(Reason::new("order.amount-exceeds-order", text))
         }
         Some(_) | None => Ok(()),
     }

@@ -1,1 +1,20 @@
-//! Callgate.
+//! Callgate: takes callbacks from payment gateways, proves who sent them, keeps each one exactly
+//! once, and lets sandboxed processors decide what it means for the business.
+//!
+//! Reading order: [`inbound`] is where bytes come in, [`engine`] is where work is done; both stand
+//! on the crates core, store and sandbox. [`config`] gathers the settings, [`cli`] the commands.
+//! [`server`] puts the rooms together.
+
+pub mod clock;
+
+pub mod telemetry;
+
+pub mod inbound;
+
+pub mod engine;
+
+pub mod config;
+
+pub mod server;
+
+pub mod cli;

@@ -1,2 +1,7 @@
-//! The binary.
-fn main() {}
+//! The binary: one command line, one exit status.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    callgate::cli::main()
+}

@@ -80,7 +80,7 @@ impl Table {
         if self.0.contains(&edge) {
             Ok(Transition { from: edge.0, to: edge.1 })
         } else {
-            Err(Illegal { from: edge.0, to: edge.1 })
+            Err(Illegal { from: Some(edge.0), to: edge.1 })
         }
     }
 }
@@ -108,10 +108,17 @@ impl Transition {
 
 /// A step that the processor did not declare.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the processor chose {from} to {to}, which it did not declare")]
+#[error("the processor chose {} to {to}, which it did not declare", from.as_ref().map_or("no order", State::as_str))]
 pub struct Illegal {
-    from: State,
+    from: Option<State>,
     to: State,
+}
+
+impl Illegal {
+    /// A step of an order that is not there.
+    pub(crate) fn without_order(to: State) -> Self {
+        Self { from: None, to }
+    }
 }
 
 /// What the host knows of an order for its own check.
@@ -188,4 +195,105 @@ fn amounts_agree(notification: &Notification, order: Money) -> Result<(), Reason
 fn moves_money(event_type: &EventType) -> bool {
     [EventType::PAYMENT_SUCCEEDED, EventType::PAYMENT_FINISHED, EventType::REFUND_SUCCEEDED]
         .contains(event_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OrderTerms, State, Table, agree};
+    use crate::money::{Currency, Money};
+    use crate::notification::{AccountMismatch, EventType, Notification};
+
+    fn state(name: &str) -> State {
+        State::parse(name).expect("a state")
+    }
+
+    fn fen(minor: i64) -> Money {
+        Money { minor, currency: Currency::CNY }
+    }
+
+    fn payment() -> Notification {
+        Notification {
+            event_type: EventType::PAYMENT_SUCCEEDED,
+            meaning_key: "payment:1:SUCCESS".to_owned(),
+            order_no: Some("N1".to_owned()),
+            transaction_id: Some("1".to_owned()),
+            refund_id: None,
+            refund_no: None,
+            payer: None,
+            amount: Some(fen(1999)),
+            refunded_total: None,
+            order_amount: Some(fen(1999)),
+            occurred_at: None,
+            mismatch: None,
+            body: "{}".to_owned(),
+        }
+    }
+
+    /// The order is 19.99 yuan, to be paid through `main`.
+    fn check(change: impl FnOnce(&mut Notification), expected: Option<&str>) {
+        let mut notification = payment();
+        change(&mut notification);
+        let order = OrderTerms { amount: fen(1999), channel: Some("main") };
+        let found = agree(&notification, "main", order).err();
+        assert_eq!(found.as_ref().map(|reason| reason.code.as_ref()), expected);
+    }
+
+    #[test]
+    fn only_what_agrees_with_the_order_passes() {
+        check(|_| {}, None);
+        check(|told| told.order_amount = Some(fen(1998)), Some("order.amount-mismatch"));
+        check(|told| told.order_amount = None, Some("order.amount-missing"));
+        check(|told| told.amount = Some(fen(2000)), Some("order.amount-exceeds-order"));
+        check(|told| told.amount = Some(fen(-1)), Some("order.amount-exceeds-order"));
+        check(|told| told.mismatch = Some(AccountMismatch::Merchant), Some("order.merchant-mismatch"));
+        check(
+            |told| told.mismatch = Some(AccountMismatch::Application),
+            Some("order.application-mismatch"),
+        );
+        let dollars = Currency::parse("USD").expect("a currency");
+        check(
+            |told| told.order_amount = Some(Money { minor: 1999, currency: dollars }),
+            Some("order.currency-mismatch"),
+        );
+    }
+
+    #[test]
+    fn a_part_of_the_order_may_be_refunded_and_no_more_than_all_of_it() {
+        let refund = |amount, total| {
+            move |told: &mut Notification| {
+                told.event_type = EventType::REFUND_SUCCEEDED;
+                told.amount = amount;
+                told.refunded_total = total;
+            }
+        };
+        check(refund(Some(fen(1)), None), None);
+        check(refund(None, Some(fen(1999))), None);
+        check(refund(Some(fen(2000)), None), Some("order.amount-exceeds-order"));
+        check(refund(None, Some(fen(2000))), Some("order.amount-exceeds-order"));
+    }
+
+    #[test]
+    fn another_channel_than_the_orders_does_not_agree() {
+        let order = OrderTerms { amount: fen(1999), channel: Some("other") };
+        let reason = agree(&payment(), "main", order).expect_err("another channel");
+        assert_eq!(reason.code, "order.channel-mismatch");
+        assert!(agree(&payment(), "main", OrderTerms { channel: None, ..order }).is_ok());
+    }
+
+    #[test]
+    fn only_declared_steps_are_permitted() {
+        let table = Table::new([(state("A"), state("B"))]);
+        assert_eq!(table.step(&state("A"), &state("B")).expect("declared").to(), &state("B"));
+        for (from, to) in [("B", "A"), ("A", "A"), ("A", "C")] {
+            assert!(table.step(&state(from), &state(to)).is_err(), "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn a_state_has_no_blanks_and_an_end() {
+        assert!(State::parse("TO_BE_PAID").is_ok() && State::parse(&"x".repeat(64)).is_ok());
+        for text in ["", " ", "A B", "A\n", "人", &"x".repeat(65)] {
+            assert!(State::parse(text).is_err(), "{text:?}");
+        }
+    }
 }

@@ -116,12 +116,15 @@ pub enum Outcome {
 
 /// Judges a draft by the processor's own table: the host has the last word on every step.
 ///
+/// `current` is the state of the order; `None` where the run had none, and so can move nothing.
+///
 /// # Errors
 /// [`Illegal`] where the processor chose a step that it did not declare.
-pub fn judge(draft: Draft, current: &State, table: &Table) -> Result<Step, Illegal> {
-    let transition = match &draft.target {
-        Some(target) => Some(table.step(current, target)?),
-        None => None,
+pub fn judge(draft: Draft, current: Option<&State>, table: &Table) -> Result<Step, Illegal> {
+    let transition = match (&draft.target, current) {
+        (Some(target), Some(current)) => Some(table.step(current, target)?),
+        (Some(target), None) => return Err(Illegal::without_order(target.clone())),
+        (None, _) => None,
     };
     Ok(Step { transition, writes: draft.writes, events: draft.events })
 }

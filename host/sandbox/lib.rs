@@ -1,1 +1,30 @@
-//! To be written.
+//! Callgate's sandbox: loads processors, holds them to their limits, and calls them.
+//!
+//! It knows no SQL, no sockets and no orders. What a guest may reach it reaches through the trait
+//! [`outside::Outside`], and only after phase, grant and quota were checked here. A run gets a
+//! fresh store and a fresh instance, and both are dropped whatever happened.
+//!
+//! Reading order: [`limits`], [`run`], [`outside`], [`fault`] are the words; [`engine`] and
+//! [`load`] make a [`plugin::Plugin`]; `call` runs it; `imports` is what a guest can ask for;
+//! [`registry`] picks the plugin for a notification.
+
+pub mod descriptor;
+pub mod engine;
+pub mod fault;
+pub mod grants;
+pub mod limits;
+pub mod load;
+pub mod outside;
+pub mod plugin;
+pub mod registry;
+pub mod run;
+
+mod bindings;
+mod call;
+mod imports;
+mod json;
+mod meter;
+mod routes;
+mod staging;
+mod state;
+mod text;

@@ -1,2 +1,73 @@
-//! x
-fn main() {}
+//! `cargo xtask …`: set-up that a newcomer should not have to know.
+//!
+//! Each subcommand is a module with its arguments and one `run`.
+
+#![expect(clippy::print_stdout, reason = "what a task prints is for the person who runs it")]
+
+mod workspace;
+
+mod toolchain;
+
+mod plugins;
+
+mod demo;
+
+mod test;
+
+mod postgres;
+
+mod clients;
+
+mod audit;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set-up and daily tasks of Callgate.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// The main job: serve on SQLite and fire signed callbacks of every gateway.
+    Demo(demo::Demo),
+    /// What CI runs: formats, lints, guests, tests on both databases.
+    Test,
+    /// Build the processors of `plugins/` to components in `target/plugins/`.
+    Plugins(plugins::Plugins),
+    /// Bans, licences and sources of every dependency.
+    Audit,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Demo(demo) => demo.run(),
+        Task::Test => test::run(),
+        Task::Plugins(plugins) => plugins.run(),
+        Task::Audit => audit::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

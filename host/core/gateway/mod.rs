@@ -123,6 +123,18 @@ pub enum Refusal {
         /// The form.
         expected: &'static str,
     },
+    /// The body is longer than the listener takes (status 413 where the gateway looks at it).
+    #[error("body is longer than {limit_bytes} bytes")]
+    TooLarge {
+        /// The listener's limit.
+        limit_bytes: usize,
+    },
+    /// The body did not come whole and in time (status 408 where the gateway looks at it).
+    #[error("body did not come whole and in time")]
+    Incomplete,
+    /// The body is compressed, which no gateway does (status 415 where the gateway looks at it).
+    #[error("body has a content encoding, expected none")]
+    Encoded,
     /// The method or content type is not the gateway's.
     #[error("request is not what this gateway sends, expected {expected}")]
     NotItsRequest {
@@ -185,6 +197,9 @@ impl Refusal {
             Self::HeaderMissing { .. } => "gateway.header-missing",
             Self::HeaderRepeated { .. } => "gateway.header-repeated",
             Self::HeaderMalformed { .. } => "gateway.header-malformed",
+            Self::TooLarge { .. } => "gateway.too-large",
+            Self::Incomplete => "gateway.incomplete",
+            Self::Encoded => "gateway.encoded",
             Self::NotItsRequest { .. } => "gateway.not-its-request",
             Self::Stale { .. } => "gateway.stale",
             Self::Ahead { .. } => "gateway.ahead",

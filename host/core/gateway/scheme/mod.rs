@@ -7,3 +7,9 @@ pub mod aead;
 pub mod xml;
 
 pub mod form;
+
+pub mod sorted_fields;
+
+pub mod ecb;
+
+pub mod hex;

@@ -1,0 +1,197 @@
+//! Configuration: one TOML file, then the environment, then flags; later wins.
+//!
+//! Each room owns its settings; this file only gathers them. The commented defaults are compiled
+//! in, so what the documentation says is what the program does.
+//!
+//! Reading order: this file, `source` (layers and merging), `secrets` (`x_file`, `x_env`),
+//! `channels`, `plugins`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use callgate_sandbox::engine::SandboxSettings;
+use serde::Deserialize;
+
+use crate::engine;
+use crate::inbound::{ListenerSettings, tokens::TokenHashes};
+use crate::telemetry;
+
+pub mod channels;
+
+pub mod plugins;
+
+mod secrets;
+
+mod source;
+
+pub use channels::Channel;
+pub use source::{Layers, default_text};
+
+/// The whole configuration, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The folder that relative paths start from.
+    pub folder: PathBuf,
+    /// The listener for gateways.
+    pub public: ListenerSettings,
+    /// The listener for orders, health and metrics.
+    pub private: ListenerSettings,
+    /// Tokens of operators.
+    pub operator: TokenHashes,
+    /// The database.
+    pub store: callgate_store::Settings,
+    /// Work.
+    pub engine: engine::Settings,
+    /// The sandbox as a whole.
+    pub sandbox: SandboxSettings,
+    /// The log.
+    pub log: telemetry::Settings,
+    /// Tokens by business.
+    pub businesses: BTreeMap<String, TokenHashes>,
+    /// Channels by name.
+    pub channels: BTreeMap<String, Arc<Channel>>,
+    /// Plugins by name.
+    pub plugins: BTreeMap<String, plugins::PluginSettings>,
+}
+
+impl Config {
+    /// Reads and checks the configuration, every key file included.
+    ///
+    /// # Errors
+    /// The first mistake, with its key, what was found and what was expected.
+    pub fn load(layers: &Layers) -> Result<Self, ConfigError> {
+        let (mut table, folder) = source::merge(layers)?;
+        let businesses = businesses(take(&mut table, "businesses")?)?;
+        let names: Vec<&str> = businesses.keys().map(String::as_str).collect();
+        let channels = channels::open(take(&mut table, "channels")?, &names, &folder)?;
+        let plugins = plugins::read(take(&mut table, "plugins")?, &names, &folder)?;
+        let rooms: Rooms = read(toml::Value::Table(table), "")?;
+        let config = Self {
+            public: rooms.public,
+            private: rooms.private,
+            operator: rooms.operator,
+            store: store_beside(rooms.store, &folder),
+            engine: rooms.engine,
+            sandbox: sandbox_beside(rooms.sandbox, &folder),
+            log: rooms.log,
+            businesses,
+            channels,
+            plugins,
+            folder,
+        };
+        Ok(config)
+    }
+}
+
+/// The parts that are read in one go; the others need the folder or each other.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rooms {
+    public: ListenerSettings,
+    private: ListenerSettings,
+    operator: TokenHashes,
+    store: callgate_store::Settings,
+    engine: engine::Settings,
+    sandbox: SandboxSettings,
+    log: telemetry::Settings,
+}
+
+fn businesses(table: toml::Table) -> Result<BTreeMap<String, TokenHashes>, ConfigError> {
+    table
+        .into_iter()
+        .map(|(name, value)| {
+            let key = format!("businesses.{name}");
+            check_name(&key, &name, NAME_OF_BUSINESS)?;
+            Ok((name, read(value, &key)?))
+        })
+        .collect()
+}
+
+/// A database file stands relative to the configuration file, as every path does.
+fn store_beside(mut store: callgate_store::Settings, folder: &Path) -> callgate_store::Settings {
+    if let Some(path) = store.url.strip_prefix("sqlite://") {
+        store.url = format!("sqlite://{}", beside(folder, path).display());
+    }
+    store
+}
+
+/// So does the folder of compiled processors; an empty path means none.
+fn sandbox_beside(mut sandbox: SandboxSettings, folder: &Path) -> SandboxSettings {
+    sandbox.cache_dir =
+        sandbox.cache_dir.filter(|path| !path.as_os_str().is_empty()).map(|path| folder.join(path));
+    sandbox
+}
+
+/// Reads one value, naming the key of a mistake.
+pub(crate) fn read<T: for<'de> Deserialize<'de>>(
+    value: toml::Value,
+    prefix: &str,
+) -> Result<T, ConfigError> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let key = match (prefix, path.as_str()) {
+            ("", path) => path.to_owned(),
+            (prefix, ".") => prefix.to_owned(),
+            (prefix, path) => format!("{prefix}.{path}"),
+        };
+        ConfigError::new(key, error.inner().to_string().trim_end().replace('\n', " "))
+    })
+}
+
+fn take(table: &mut toml::Table, key: &str) -> Result<toml::Table, ConfigError> {
+    match table.remove(key) {
+        None => Ok(toml::Table::new()),
+        Some(toml::Value::Table(inner)) => Ok(inner),
+        Some(other) => {
+            let found = other.type_str();
+            Err(ConfigError::new(key, format!("found {found}, expected a table [{key}.NAME]")))
+        }
+    }
+}
+
+/// Which characters a name may have; all names are 1 to 64 long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NameRule {
+    fits: fn(char) -> bool,
+    words: &'static str,
+}
+
+pub(crate) const NAME_OF_BUSINESS: NameRule = NameRule {
+    fits: |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'),
+    words: "A-Z a-z 0-9 _ - .",
+};
+
+pub(crate) const NAME_OF_CHANNEL: NameRule = NameRule {
+    fits: |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-',
+    words: "a-z 0-9 -",
+};
+
+pub(crate) fn check_name(key: &str, name: &str, rule: NameRule) -> Result<(), ConfigError> {
+    if (1..=64).contains(&name.len()) && name.chars().all(rule.fits) {
+        Ok(())
+    } else {
+        let words = rule.words;
+        Err(ConfigError::new(key, format!("the name must be 1 to 64 characters of {words}")))
+    }
+}
+
+pub(crate) fn beside(folder: &Path, path: &str) -> PathBuf {
+    folder.join(path)
+}
+
+/// A mistake in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("configuration: {key}: {problem}")]
+pub struct ConfigError {
+    /// The key, with dots; or the file.
+    pub key: String,
+    /// What was found and what was expected.
+    pub problem: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { key: key.into(), problem: problem.into() }
+    }
+}

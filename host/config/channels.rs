@@ -1,0 +1,108 @@
+//! Channels: a gateway with an account, keys, a business and a scene.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use callgate_core::gateway::{self, Gateway};
+use serde::Deserialize;
+
+use super::{ConfigError, NAME_OF_BUSINESS, NAME_OF_CHANNEL, check_name, read, secrets};
+
+/// A configured channel, its keys read and validated.
+#[derive(Debug)]
+pub struct Channel {
+    /// Its name, which stands in the callback's address.
+    pub name: String,
+    /// Who owns the orders.
+    pub business: String,
+    /// How they are paid.
+    pub scene: String,
+    /// When the gateway hears success.
+    pub answer: AnswerWhen,
+    /// With `processed`: the longest wait for the business commit, in milliseconds.
+    pub answer_within_ms: u32,
+    /// The protocol with this account's keys.
+    pub gateway: Arc<dyn Gateway>,
+}
+
+/// When a gateway hears success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerWhen {
+    /// As soon as the callback is on disk.
+    #[default]
+    Stored,
+    /// When its business commit is done, but within a budget.
+    Processed,
+}
+
+/// The fields that every channel has; the rest belongs to the gateway.
+#[derive(Debug, Deserialize)]
+struct Common {
+    business: String,
+    scene: String,
+    #[serde(default)]
+    answer: AnswerWhen,
+    #[serde(default = "default_answer_within_ms")]
+    answer_within_ms: u32,
+}
+
+/// Well inside the five seconds that gateways wait.
+fn default_answer_within_ms() -> u32 {
+    3000
+}
+
+/// Longer would let a gateway's five seconds pass.
+const ANSWER_WITHIN_MS_MAX: u32 = 4500;
+
+pub(super) fn open(
+    table: toml::Table,
+    businesses: &[&str],
+    folder: &Path,
+) -> Result<BTreeMap<String, Arc<Channel>>, ConfigError> {
+    let mut channels = BTreeMap::new();
+    for (name, value) in table {
+        let key = format!("channels.{name}");
+        check_name(&key, &name, NAME_OF_CHANNEL)?;
+        let toml::Value::Table(fields) = value else {
+            return Err(ConfigError::new(key, "expected a table"));
+        };
+        let channel = open_one(&name, &key, secrets::resolve(fields, &key, folder)?)?;
+        if !businesses.contains(&channel.business.as_str()) {
+            let business = &channel.business;
+            let problem = format!("`{business}` is not configured, expected [businesses.{business}]");
+            return Err(ConfigError::new(format!("{key}.business"), problem));
+        }
+        channels.insert(name, Arc::new(channel));
+    }
+    Ok(channels)
+}
+
+fn open_one(name: &str, key: &str, mut fields: toml::Table) -> Result<Channel, ConfigError> {
+    let mut common = toml::Table::new();
+    for field in ["business", "scene", "answer", "answer_within_ms"] {
+        if let Some(value) = fields.remove(field) {
+            common.insert(field.to_owned(), value);
+        }
+    }
+    let common: Common = read(toml::Value::Table(common), key)?;
+    check_name(&format!("{key}.scene"), &common.scene, NAME_OF_BUSINESS)?;
+    if !(1..=ANSWER_WITHIN_MS_MAX).contains(&common.answer_within_ms) {
+        let problem =
+            format!("found {}, expected 1 to {ANSWER_WITHIN_MS_MAX}", common.answer_within_ms);
+        return Err(ConfigError::new(format!("{key}.answer_within_ms"), problem));
+    }
+    let settings: gateway::Settings = read(toml::Value::Table(fields), key)?;
+    let gateway = gateway::open(settings).map_err(|error| {
+        ConfigError::new(format!("{key}.{}", error.field), error.problem)
+    })?;
+    Ok(Channel {
+        name: name.to_owned(),
+        business: common.business,
+        scene: common.scene,
+        answer: common.answer,
+        answer_within_ms: common.answer_within_ms,
+        gateway,
+    })
+}

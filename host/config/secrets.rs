@@ -1,0 +1,71 @@
+//! `x_file`, `x_files` and `x_env`: where the text of a key `x` is found.
+
+use std::path::Path;
+
+use super::{ConfigError, beside};
+
+/// Replaces every `x_file` by `x` with the file's text, every `x_files` by `xs` with the texts,
+/// every `x_env` by `x` with the variable's text; in tables and lists below, too.
+pub(super) fn resolve(
+    table: toml::Table,
+    prefix: &str,
+    folder: &Path,
+) -> Result<toml::Table, ConfigError> {
+    let mut resolved = toml::Table::new();
+    for (key, value) in table {
+        let full = format!("{prefix}.{key}");
+        let (name, value) = if let Some(name) = key.strip_suffix("_file") {
+            (name.to_owned(), read_file(&full, &value, folder)?)
+        } else if let Some(name) = key.strip_suffix("_files") {
+            (format!("{name}s"), read_files(&full, value, folder)?)
+        } else if let Some(name) = key.strip_suffix("_env") {
+            (name.to_owned(), read_variable(&full, &value)?)
+        } else {
+            (key, below(value, &full, folder)?)
+        };
+        if resolved.insert(name.clone(), value).is_some() {
+            let problem = format!("`{prefix}.{name}` is given twice, expected it in one form");
+            return Err(ConfigError::new(full, problem));
+        }
+    }
+    Ok(resolved)
+}
+
+fn below(value: toml::Value, key: &str, folder: &Path) -> Result<toml::Value, ConfigError> {
+    Ok(match value {
+        toml::Value::Table(table) => toml::Value::Table(resolve(table, key, folder)?),
+        toml::Value::Array(items) => toml::Value::Array(
+            items.into_iter().map(|item| below(item, key, folder)).collect::<Result<_, _>>()?,
+        ),
+        other => other,
+    })
+}
+
+fn read_files(key: &str, value: toml::Value, folder: &Path) -> Result<toml::Value, ConfigError> {
+    let toml::Value::Array(paths) = value else {
+        return Err(ConfigError::new(key, "expected a list of paths"));
+    };
+    let texts = paths.iter().map(|path| read_file(key, path, folder));
+    Ok(toml::Value::Array(texts.collect::<Result<_, _>>()?))
+}
+
+fn read_file(key: &str, value: &toml::Value, folder: &Path) -> Result<toml::Value, ConfigError> {
+    let path = value.as_str().ok_or_else(|| {
+        ConfigError::new(key, format!("found {}, expected a path", value.type_str()))
+    })?;
+    let full = beside(folder, path);
+    let text = std::fs::read_to_string(&full).map_err(|error| {
+        ConfigError::new(key, format!("{} cannot be read: {error}", full.display()))
+    })?;
+    Ok(toml::Value::String(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "configuration is where variables are read")]
+fn read_variable(key: &str, value: &toml::Value) -> Result<toml::Value, ConfigError> {
+    let name = value.as_str().ok_or_else(|| {
+        ConfigError::new(key, format!("found {}, expected a variable's name", value.type_str()))
+    })?;
+    std::env::var(name).map(toml::Value::String).map_err(|error| {
+        ConfigError::new(key, format!("environment variable {name} cannot be read: {error}"))
+    })
+}

@@ -1,0 +1,157 @@
+//! The layers of the configuration, and how a later one covers an earlier one.
+
+use std::path::{Path, PathBuf};
+
+use super::ConfigError;
+
+/// Where the configuration comes from, besides the compiled-in defaults.
+#[derive(Debug, Clone, Default)]
+pub struct Layers {
+    /// The file; none means defaults alone.
+    pub file: Option<PathBuf>,
+    /// Environment variables by name; those that start with `CALLGATE_` count.
+    pub environment: Vec<(String, String)>,
+    /// `key=value` of the command line.
+    pub flags: Vec<String>,
+}
+
+impl Layers {
+    /// The layers of this process: its environment, and what the command line says.
+    #[must_use]
+    pub fn of_process(file: Option<PathBuf>, flags: Vec<String>) -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self { file, environment, flags }
+    }
+}
+
+/// The commented defaults.
+#[must_use]
+pub fn default_text() -> &'static str {
+    include_str!("../default.toml")
+}
+
+/// Merges all layers; also tells the folder that relative paths start from.
+pub(super) fn merge(layers: &Layers) -> Result<(toml::Table, PathBuf), ConfigError> {
+    let mut table = parse("the compiled-in defaults", default_text())?;
+    let mut folder = PathBuf::new();
+    if let Some(file) = &layers.file {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| ConfigError::new(show(file), format!("cannot be read: {error}")))?;
+        cover(&mut table, parse(&show(file), &text)?);
+        folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
+    }
+    for (name, value) in &layers.environment {
+        if let Some(rest) = name.strip_prefix("CALLGATE_") {
+            if RESERVED.contains(&rest) {
+                continue;
+            }
+            let path: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
+            set(&mut table, &path, value).map_err(|problem| ConfigError::new(name, problem))?;
+        }
+    }
+    for flag in &layers.flags {
+        let Some((key, value)) = flag.split_once('=') else {
+            return Err(ConfigError::new(flag, "expected key=value, such as store.url=sqlite://x"));
+        };
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        set(&mut table, &path, value).map_err(|problem| ConfigError::new(key, problem))?;
+    }
+    Ok((table, folder))
+}
+
+fn parse(name: &str, text: &str) -> Result<toml::Table, ConfigError> {
+    text.parse::<toml::Table>().map_err(|error| {
+        let line = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .map_or(1, |before| before.matches('\n').count().saturating_add(1));
+        ConfigError::new(format!("{name}, line {line}"), error.message().replace('\n', " "))
+    })
+}
+
+fn cover(below: &mut toml::Table, above: toml::Table) {
+    for (key, value) in above {
+        match (below.get_mut(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => cover(below, above),
+            (_, value) => {
+                below.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Sets one value by path. The text is read as TOML where it is TOML, else taken as text.
+fn set(table: &mut toml::Table, path: &[String], text: &str) -> Result<(), String> {
+    match path {
+        [] => Err("expected the name of a key".to_owned()),
+        [last] => {
+            table.insert(last.clone(), value_of(text));
+            Ok(())
+        }
+        [first, rest @ ..] => {
+            let inner = table
+                .entry(first.clone())
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            match inner {
+                toml::Value::Table(inner) => set(inner, rest, text),
+                other => Err(format!("`{first}` is {}, not a table", other.type_str())),
+            }
+        }
+    }
+}
+
+fn value_of(text: &str) -> toml::Value {
+    let parsed = format!("value = {text}").parse::<toml::Table>();
+    parsed
+        .ok()
+        .filter(|table| table.len() == 1)
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(text.to_owned()))
+}
+
+fn show(file: &Path) -> String {
+    file.display().to_string()
+}
+
+/// Variables of the program that are no keys of the configuration.
+const RESERVED: [&str; 3] = ["CONFIG", "TOKEN", "THIRD_PARTY_VECTORS"];
+
+#[cfg(test)]
+mod tests {
+    use super::{Layers, merge};
+
+    fn value(layers: &Layers, key: &str) -> Option<String> {
+        let (table, _) = merge(layers).expect("layers merge");
+        let (room, name) = key.split_once('.').expect("two parts");
+        table.get(room)?.get(name).map(ToString::to_string)
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let mut layers = Layers::default();
+        assert_eq!(value(&layers, "store.group_max").as_deref(), Some("256"));
+        layers.environment.push(("CALLGATE_STORE__GROUP_MAX".into(), "16".into()));
+        assert_eq!(value(&layers, "store.group_max").as_deref(), Some("16"));
+        layers.flags.push("store.group_max=8".into());
+        assert_eq!(value(&layers, "store.group_max").as_deref(), Some("8"));
+    }
+
+    #[test]
+    fn a_text_that_is_no_toml_is_taken_as_text() {
+        let flags = vec!["store.url=sqlite:///var/lib/callgate.db".to_owned()];
+        let layers = Layers { flags, ..Layers::default() };
+        assert_eq!(
+            value(&layers, "store.url").as_deref(),
+            Some("\"sqlite:///var/lib/callgate.db\"")
+        );
+    }
+
+    #[test]
+    fn a_flag_without_a_value_says_what_was_expected() {
+        let layers = Layers { flags: vec!["store.url".into()], ..Layers::default() };
+        let error = merge(&layers).expect_err("no value");
+        assert!(error.to_string().contains("key=value"), "{error}");
+    }
+}

@@ -1,0 +1,150 @@
+//! Checked fields of WeChat Pay v2 as notifications.
+
+use serde_json::{Map, Value};
+
+use crate::gateway::Refusal;
+use crate::gateway::scheme::xml::Flat;
+use crate::money::{Currency, Money, parse_decimal};
+use crate::notification::{AccountMismatch, EventType, Notification, Verified};
+use crate::time::Timestamp;
+
+use super::filled;
+
+/// The account names of a channel.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) merchant_id: String,
+    pub(super) application_ids: Vec<String>,
+    pub(super) sub_merchant_ids: Vec<String>,
+}
+
+impl Account {
+    /// The first account field that is not the channel's. A channel that lists sub-merchants
+    /// expects one of them in every notice.
+    fn mismatch(&self, fields: &Flat) -> Option<AccountMismatch> {
+        let is_ours = self.sub_merchant_ids.is_empty()
+            || self.sub_merchant_ids.iter().any(|known| fields.get("sub_mch_id") == Some(known));
+        if fields.get("mch_id") != Some(&self.merchant_id) || !is_ours {
+            return Some(AccountMismatch::Merchant);
+        }
+        let application = fields.get("appid").unwrap_or_default();
+        let is_ours = self.application_ids.iter().any(|known| known == application);
+        (!is_ours).then_some(AccountMismatch::Application)
+    }
+}
+
+/// A signed payment notice. A failed payment may lack what only a success has.
+pub(super) fn payment(account: &Account, fields: &Flat) -> Result<Verified, Refusal> {
+    let malformed = |what| Refusal::Malformed { what };
+    let order_no =
+        filled(fields, "out_trade_no").ok_or_else(|| malformed("out_trade_no, expected one"))?;
+    let transaction = filled(fields, "transaction_id");
+    let order_amount = filled(fields, "total_fee")
+        .map(|_| amount(fields, "total_fee"))
+        .transpose()
+        .map_err(malformed)?;
+    let (event_type, result) = match fields.get("result_code") {
+        Some("SUCCESS") => (EventType::PAYMENT_SUCCEEDED, "SUCCESS"),
+        Some("FAIL") => (EventType::PAYMENT_FAILED, "FAIL"),
+        Some(_) | None => return Err(malformed("result_code, expected SUCCESS or FAIL")),
+    };
+    let is_success = result == "SUCCESS";
+    if is_success && (transaction.is_none() || order_amount.is_none()) {
+        return Err(malformed("a success without transaction_id or total_fee"));
+    }
+    let subject = match transaction {
+        Some(transaction) => format!("payment:{transaction}"),
+        None => format!("payment-order:{order_no}"),
+    };
+    let meaning_key = format!("{subject}:{result}");
+    let delivery_key = if is_success { subject } else { meaning_key.clone() };
+    let notification = Notification {
+        event_type,
+        meaning_key,
+        order_no: Some(order_no.to_owned()),
+        transaction_id: transaction.map(str::to_owned),
+        refund_id: None,
+        refund_no: None,
+        payer: filled(fields, "openid").map(str::to_owned),
+        amount: order_amount.filter(|_| is_success),
+        refunded_total: None,
+        order_amount,
+        occurred_at: fields.get("time_end").and_then(Timestamp::parse_beijing_compact),
+        mismatch: account.mismatch(fields),
+        body: object(fields.iter().filter(|(name, value)| is_signed(name, value))),
+    };
+    Ok(Verified::one(delivery_key, notification))
+}
+
+/// A decrypted refund. `None` where it is not complete: without a signature, completeness is
+/// part of the proof that the key holder wrote it.
+pub(super) fn refund(account: &Account, outer: &Flat, inner: &Flat) -> Option<Verified> {
+    let order_no = filled(inner, "out_trade_no")?;
+    let refund_id = filled(inner, "refund_id")?;
+    let status = filled(inner, "refund_status")?;
+    let key = format!("refund:{refund_id}:{status}");
+    let names = ["appid", "mch_id", "sub_appid", "sub_mch_id"];
+    let accounts = outer.iter().filter(|(name, _)| names.contains(name));
+    let notification = Notification {
+        event_type: match status {
+            "SUCCESS" => EventType::REFUND_SUCCEEDED,
+            "CHANGE" => EventType::REFUND_ABNORMAL,
+            "REFUNDCLOSE" => EventType::REFUND_CLOSED,
+            _ => EventType::other("wechat-v2", &format!("refund.{status}")),
+        },
+        meaning_key: key.clone(),
+        order_no: Some(order_no.to_owned()),
+        transaction_id: filled(inner, "transaction_id").map(str::to_owned),
+        refund_id: Some(refund_id.to_owned()),
+        refund_no: filled(inner, "out_refund_no").map(str::to_owned),
+        payer: None,
+        amount: Some(amount(inner, "refund_fee").ok()?),
+        refunded_total: None,
+        order_amount: Some(amount(inner, "total_fee").ok()?),
+        occurred_at: inner.get("success_time").and_then(Timestamp::parse_beijing),
+        mismatch: account.mismatch(outer),
+        body: object(accounts.chain(inner.iter())),
+    };
+    Some(Verified::one(key, notification))
+}
+
+/// An amount in the minor unit of `fee_type`, which is CNY where it is absent.
+fn amount(fields: &Flat, name: &str) -> Result<Money, &'static str> {
+    let minor = parse_decimal(fields.get(name).unwrap_or_default(), 0)
+        .map_err(|_| "amount, expected whole minor units")?;
+    let currency = match filled(fields, "fee_type") {
+        Some(code) => Currency::parse(code).map_err(|_| "fee_type, expected an ISO 4217 code")?,
+        None => Currency::CNY,
+    };
+    Ok(Money { minor, currency })
+}
+
+/// Whether a payment's field is covered by its signature and is content: the protocol signs no
+/// empty values, so anybody could add some.
+fn is_signed(name: &str, value: &str) -> bool {
+    !value.is_empty() && name != "sign"
+}
+
+/// One flat JSON object of texts; of two fields with one name the later stands.
+fn object<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let texts = fields.map(|(name, value)| (name.to_owned(), Value::from(value)));
+    Value::Object(texts.collect::<Map<_, _>>()).to_string()
+}
+
+/// The signed fields that anything here depends on.
+pub(super) const READ: [&str; 14] = [
+    "appid",
+    "fee_type",
+    "mch_id",
+    "openid",
+    "out_trade_no",
+    "req_info",
+    "result_code",
+    "return_code",
+    "sign_type",
+    "sub_appid",
+    "sub_mch_id",
+    "time_end",
+    "total_fee",
+    "transaction_id",
+];

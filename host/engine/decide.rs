@@ -1,0 +1,74 @@
+//! What to make of what a run says.
+
+use callgate_core::order::Table;
+use callgate_core::outcome::{self, Outcome, Reason};
+use callgate_sandbox::run::{Draft, Stop};
+use callgate_store::Job;
+
+use super::{Engine, convert};
+
+/// Folds the result of a run into an outcome, and when to look again.
+pub(super) fn outcome(
+    engine: &Engine,
+    job: &Job,
+    result: Result<Draft, Stop>,
+    table: &Table,
+) -> (Outcome, i64) {
+    match result {
+        Ok(draft) => (judge(job, draft, table), 0),
+        Err(stop) => stopped(engine, job, stop),
+    }
+}
+
+fn judge(job: &Job, draft: Draft, table: &Table) -> Outcome {
+    let current = job.subject.as_ref().and_then(|subject| subject.state.as_ref());
+    let draft = match convert::draft(draft) {
+        Ok(draft) => draft,
+        Err(error) => return Outcome::Review(Reason::new("order.illegal-step", error.to_string())),
+    };
+    match outcome::judge(draft, current, table) {
+        Ok(step) => Outcome::Advance(step),
+        Err(illegal) => Outcome::Review(Reason::new("order.illegal-step", illegal.to_string())),
+    }
+}
+
+/// Folds a run's own stop or fault into an outcome, and when to look again.
+pub(super) fn stopped(engine: &Engine, job: &Job, stop: Stop) -> (Outcome, i64) {
+    match stop {
+        Stop::Ignore(text) => (Outcome::Keep(Reason::new("plugin.ignored", text)), 0),
+        Stop::Reject { code, message } => {
+            (Outcome::Review(Reason::new(format!("plugin.{code}"), message)), 0)
+        }
+        Stop::Retry { code, message, after_ms } => {
+            again(engine, job, Reason::new(format!("plugin.{code}"), message), after_ms)
+        }
+        Stop::Fault(fault) => {
+            again(engine, job, Reason::new(fault.kind.code(), fault.to_string()), None)
+        }
+    }
+}
+
+/// Tries again later, or gives up where attempts are used up.
+fn again(engine: &Engine, job: &Job, reason: Reason, wish_ms: Option<u32>) -> (Outcome, i64) {
+    let attempts = convert::count(job.lease.attempt());
+    match engine.settings.retry.delay_ms(attempts, wish_ms, seed(&job.stored.id)) {
+        Some(delay_ms) => (Outcome::Retry(reason), delay_ms),
+        None => (Outcome::Review(reason), 0),
+    }
+}
+
+/// Spreads what failed together: the random tail of the id.
+fn seed(id: &str) -> u64 {
+    id.bytes().rev().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(byte))
+}
+
+/// An outcome's name and reason, for logs and metrics.
+pub(super) fn words(outcome: &Outcome) -> (&'static str, Option<&Reason>) {
+    match outcome {
+        Outcome::Advance(_) => ("advance", None),
+        Outcome::Keep(reason) => ("keep", Some(reason)),
+        Outcome::Park(reason) => ("park", Some(reason)),
+        Outcome::Retry(reason) => ("retry", Some(reason)),
+        Outcome::Review(reason) => ("review", Some(reason)),
+    }
+}

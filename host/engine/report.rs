@@ -1,0 +1,49 @@
+//! What people and their machines hear of a decision.
+
+use callgate_core::outcome::Outcome;
+use callgate_sandbox::descriptor::Descriptor;
+use callgate_sandbox::fault::Fault;
+use callgate_store::{Job, Settled};
+
+use super::decide;
+use super::run::Decided;
+use crate::clock::Stopwatch;
+
+/// One line and one count for one decision.
+pub(super) fn decision(job: &Job, decided: &Decided, settled: Option<&Settled>, watch: Stopwatch) {
+    let (name, reason) = decide::words(&decided.outcome);
+    let (outcome, state) = match settled {
+        None => ("unsettled", ""),
+        Some(Settled::Conflict) => ("conflict", ""),
+        Some(Settled::LostLease) => ("lost-lease", ""),
+        Some(Settled::Repeated) => ("repeated", ""),
+        Some(Settled::Released) => ("released", ""),
+        Some(Settled::Done { state, .. }) => (name, state.as_str()),
+    };
+    let code = reason.map(|reason| reason.code.to_string()).unwrap_or_default();
+    let text = reason.map_or("", |reason| reason.text.as_str());
+    metrics::counter!("callgate_outcomes_total", "business" => job.stored.business.clone(),
+        "outcome" => outcome, "code" => code.clone())
+    .increment(1);
+    let duration_us = watch.elapsed().as_micros();
+    let plugin = decided.run.as_ref().map_or("", |ran| ran.record.plugin.as_str());
+    let attempt = job.lease.attempt();
+    if let Outcome::Review(_) = decided.outcome {
+        tracing::warn!(notification.id = %job.stored.id, channel = %job.stored.channel, attempt,
+            outcome, code, plugin, state, duration_us, reason = text,
+            "notification needs a person");
+    } else {
+        tracing::info!(notification.id = %job.stored.id, channel = %job.stored.channel, attempt,
+            outcome, code, plugin, state, duration_us, reason = text, "notification decided");
+    }
+}
+
+/// A guest that failed: a warning, for the host coped.
+pub(super) fn fault(job: &Job, plugin: &Descriptor, fault: &Fault) {
+    metrics::counter!("callgate_faults_total", "plugin" => plugin.name.clone(),
+        "kind" => fault.kind.code(), "phase" => fault.phase.as_str())
+    .increment(1);
+    tracing::warn!(notification.id = %job.stored.id, plugin = %plugin.name,
+        version = %plugin.version, phase = %fault.phase, attempt = job.lease.attempt(),
+        fault = %fault, "a run failed");
+}

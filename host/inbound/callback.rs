@@ -1,0 +1,279 @@
+//! The straight line from bytes to ack.
+//!
+//! Nothing is parsed, stored or asked for before the signature holds, and nothing is answered
+//! with success before the callback is on disk.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use callgate_core::gateway::{Ack, Answer, Refusal};
+use callgate_core::notification::Verified;
+use callgate_core::request::Request;
+use callgate_store::{Callback, Receipt, Store};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use tokio::sync::{Semaphore, broadcast};
+
+use super::listener::{BodyFault, read_body};
+use super::{Finished, ListenerSettings, listener};
+use crate::clock::{Clock, Stopwatch};
+use crate::config::Channel;
+use crate::config::channels::AnswerWhen;
+use crate::telemetry::LineBudget;
+
+/// Everything that a callback meets on its way.
+#[derive(Debug)]
+pub struct Intake {
+    channels: BTreeMap<String, Arc<Channel>>,
+    store: Store,
+    finished: broadcast::Sender<Finished>,
+    clock: Clock,
+    settings: ListenerSettings,
+    requests: Semaphore,
+    refused_lines: LineBudget,
+}
+
+impl Intake {
+    /// Puts the line together.
+    #[must_use]
+    pub fn new(
+        channels: BTreeMap<String, Arc<Channel>>,
+        store: Store,
+        finished: broadcast::Sender<Finished>,
+        place: Place,
+    ) -> Self {
+        let Place { clock, settings, refused_lines } = place;
+        let requests = Semaphore::new(settings.requests_max);
+        Self { channels, store, finished, clock, settings, requests, refused_lines }
+    }
+
+    /// Answers one request on the public listener.
+    pub async fn answer(self: Arc<Self>, request: hyper::Request<Incoming>) -> listener::Answer {
+        let watch = Stopwatch::start();
+        let name = request.uri().path().strip_prefix("/callback/").unwrap_or_default();
+        let Some(channel) = self.channels.get(name).cloned() else {
+            metrics::counter!("callgate_callbacks_total",
+                "channel" => "", "outcome" => "refused", "code" => "inbound.no-channel")
+            .increment(1);
+            return empty(http::StatusCode::NOT_FOUND);
+        };
+        let end = self.follow(&channel, request).await;
+        let ack = end.ack(&channel);
+        self.report(&channel, &end, ack.status, watch);
+        into_answer(ack)
+    }
+
+    async fn follow(&self, channel: &Channel, request: hyper::Request<Incoming>) -> End {
+        let Ok(_permit) = self.requests.try_acquire() else {
+            return End::Unavailable("inbound.busy");
+        };
+        let (head, body) = request.into_parts();
+        if head.headers.contains_key(http::header::CONTENT_ENCODING) {
+            return End::Refused(Refusal::Encoded);
+        }
+        let body = match read_body(body, &self.settings).await {
+            Ok(body) => body,
+            Err(BodyFault::TooLarge) => {
+                let limit_bytes = self.settings.body_bytes_max;
+                return End::Refused(Refusal::TooLarge { limit_bytes });
+            }
+            Err(BodyFault::Incomplete) => return End::Refused(Refusal::Incomplete),
+        };
+        match self.verify(channel, &head, &body) {
+            Ok(verified) => self.keep(channel, verified, &head, body).await,
+            Err(end) => end,
+        }
+    }
+
+    /// Verifies behind a wall: a panic would be our mistake, and the gateway should come again.
+    fn verify(
+        &self,
+        channel: &Channel,
+        head: &http::request::Parts,
+        body: &[u8],
+    ) -> Result<Verified, End> {
+        let request = Request {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+            body,
+        };
+        let now = self.clock.now();
+        match catch_unwind(AssertUnwindSafe(|| channel.gateway.verify(&request, now))) {
+            Ok(Ok(verified)) => Ok(verified),
+            Ok(Err(refusal)) => Err(End::Refused(refusal)),
+            Err(_) => Err(End::Unavailable("inbound.panic")),
+        }
+    }
+
+    async fn keep(
+        &self,
+        channel: &Channel,
+        verified: Verified,
+        head: &http::request::Parts,
+        raw: Bytes,
+    ) -> End {
+        // Listening begins before the callback is stored, so that no decision is missed.
+        let finished = match channel.answer {
+            AnswerWhen::Stored => None,
+            AnswerWhen::Processed => Some(self.finished.subscribe()),
+        };
+        let callback = Callback {
+            channel: channel.name.clone(),
+            business: channel.business.clone(),
+            scene: channel.scene.clone(),
+            verified,
+            headers: headers_text(&head.headers),
+            raw: raw.into(),
+        };
+        let storing = self.store.accept(callback, self.clock.now());
+        match tokio::time::timeout(STORE_PATIENCE, storing).await {
+            Ok(Ok(Receipt::New(ids))) => {
+                if let Some(finished) = finished {
+                    let budget = Duration::from_millis(u64::from(channel.answer_within_ms));
+                    // Over budget the work goes on; the answer is the same either way.
+                    let _ = tokio::time::timeout(budget, all_finished(finished, &ids)).await;
+                }
+                End::New(ids)
+            }
+            Ok(Ok(Receipt::Seen)) => End::Seen,
+            Ok(Err(error)) => {
+                tracing::error!(%error, code = error.code(), channel = %channel.name,
+                    "a verified callback could not be stored; the gateway will send it again");
+                End::Unavailable("store.unavailable")
+            }
+            Err(_) => {
+                tracing::error!(channel = %channel.name,
+                    "a verified callback was not stored in time; the gateway will send it again");
+                End::Unavailable("store.timeout")
+            }
+        }
+    }
+
+    fn report(&self, channel: &Channel, end: &End, status: u16, watch: Stopwatch) {
+        let (outcome, code) = (end.outcome(), end.code());
+        let elapsed = watch.elapsed();
+        metrics::counter!("callgate_callbacks_total",
+            "channel" => channel.name.clone(), "outcome" => outcome, "code" => code)
+        .increment(1);
+        metrics::histogram!("callgate_answer_seconds", "channel" => channel.name.clone())
+            .record(elapsed.as_secs_f64());
+        let duration_us = elapsed.as_micros();
+        let channel = channel.name.as_str();
+        match end {
+            End::New(ids) => tracing::info!(channel, outcome, status, duration_us,
+                notification.id = ids.first().map(String::as_str),
+                parts = ids.len(), "callback stored"),
+            End::Seen => {
+                tracing::info!(channel, outcome, status, duration_us, "callback seen before");
+            }
+            End::Unavailable(code) => {
+                tracing::warn!(channel, outcome, code, status, duration_us, "callback not stored");
+            }
+            End::Refused(refusal) => {
+                if let Some(suppressed) = self.refused_lines.take(self.clock.now()) {
+                    tracing::info!(channel, outcome, code, status, duration_us, suppressed,
+                        reason = %refusal, "callback refused");
+                }
+            }
+        }
+    }
+}
+
+/// Where and how an intake stands.
+#[derive(Debug)]
+pub struct Place {
+    /// The time.
+    pub clock: Clock,
+    /// The listener's limits.
+    pub settings: ListenerSettings,
+    /// How many lines refusals may write.
+    pub refused_lines: LineBudget,
+}
+
+/// What became of a callback.
+#[derive(Debug)]
+enum End {
+    New(Vec<String>),
+    Seen,
+    Refused(Refusal),
+    Unavailable(&'static str),
+}
+
+impl End {
+    fn ack(&self, channel: &Channel) -> Ack {
+        channel.gateway.reply(match self {
+            Self::New(_) | Self::Seen => Answer::Accepted,
+            Self::Refused(refusal) => Answer::Refused(refusal),
+            Self::Unavailable(_) => Answer::Unavailable,
+        })
+    }
+
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::New(_) => "new",
+            Self::Seen => "seen",
+            Self::Refused(_) => "refused",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::New(_) | Self::Seen => "",
+            Self::Refused(refusal) => refusal.code(),
+            Self::Unavailable(code) => code,
+        }
+    }
+}
+
+/// Waits until every notification of the list is decided.
+async fn all_finished(mut finished: broadcast::Receiver<Finished>, ids: &[String]) {
+    let mut open: Vec<&String> = ids.iter().collect();
+    while !open.is_empty() {
+        match finished.recv().await {
+            Ok(one) => open.retain(|id| **id != one.notification),
+            // Too much went by unheard: the budget ends the wait.
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// The headers as a JSON object of lists, for the record. What is not UTF-8 is left out.
+fn headers_text(headers: &http::HeaderMap) -> String {
+    let mut object = serde_json::Map::new();
+    for name in headers.keys() {
+        let values = headers.get_all(name).iter();
+        let texts: Vec<_> = values.filter_map(|value| value.to_str().ok()).collect();
+        object.insert(name.as_str().to_owned(), texts.into());
+    }
+    serde_json::Value::Object(object).to_string()
+}
+
+fn into_answer(ack: Ack) -> listener::Answer {
+    let body = match ack.body {
+        std::borrow::Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        std::borrow::Cow::Owned(text) => Bytes::from(text),
+    };
+    let mut answer = hyper::Response::new(Full::new(body));
+    *answer.status_mut() =
+        http::StatusCode::from_u16(ack.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    if let Some(content_type) = ack.content_type {
+        let value = http::HeaderValue::from_static(content_type);
+        answer.headers_mut().insert(http::header::CONTENT_TYPE, value);
+    }
+    answer
+}
+
+fn empty(status: http::StatusCode) -> listener::Answer {
+    let mut answer = hyper::Response::new(Full::new(Bytes::new()));
+    *answer.status_mut() = status;
+    answer
+}
+
+/// The longest wait for the store: the answer must be out inside a gateway's five seconds.
+const STORE_PATIENCE: Duration = Duration::from_millis(4000);

@@ -1,0 +1,174 @@
+//! Connections: accepted up to a limit, read within a time, closed gracefully.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tower::ServiceExt;
+
+use super::ListenerSettings;
+use super::error::Problem;
+
+/// The answer of every listener: a whole body in memory.
+pub type Answer = hyper::Response<Full<Bytes>>;
+
+/// Serves connections until `shutdown` says so, then lets requests under way finish.
+pub async fn serve<F, Fut>(
+    listener: TcpListener,
+    settings: ListenerSettings,
+    answer: F,
+    mut shutdown: watch::Receiver<bool>,
+) where
+    F: Fn(hyper::Request<Incoming>) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Answer> + Send + 'static,
+{
+    let connections = Arc::new(Semaphore::new(settings.connections_max));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, most likely: give connections time to end.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+            () = told_to_stop(&mut shutdown) => break,
+        };
+        let Ok(permit) = connections.clone().try_acquire_owned() else {
+            metrics::counter!("callgate_connections_refused_total").increment(1);
+            continue;
+        };
+        let connection = graceful.watch(connection(stream, &settings, answer.clone()));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(SHUTDOWN_PATIENCE, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests under way did not end in time and are cut off");
+    }
+}
+
+/// Ends when the server is to stop; holds nothing while it waits.
+async fn told_to_stop(shutdown: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+fn connection<F, Fut>(
+    stream: TcpStream,
+    settings: &ListenerSettings,
+    answer: F,
+) -> impl GracefulConnection<Error = hyper::Error> + use<F, Fut>
+where
+    F: Fn(hyper::Request<Incoming>) -> Fut + Send + 'static,
+    Fut: Future<Output = Answer> + Send + 'static,
+{
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection refuses to send without delay");
+    }
+    let service = service_fn(move |request| {
+        let answering = answer(request);
+        async move { Ok::<_, Infallible>(answering.await) }
+    });
+    hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(settings.read_timeout_ms))
+        .max_buf_size(settings.head_bytes_max.max(HEAD_BYTES_MIN))
+        .max_headers(settings.headers_max)
+        .serve_connection(TokioIo::new(stream), service)
+}
+
+/// Why a body is not whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyFault {
+    /// Longer than the listener takes.
+    TooLarge,
+    /// Not there in time, or the connection broke.
+    Incomplete,
+}
+
+/// Reads a whole body within the listener's limits.
+///
+/// # Errors
+/// [`BodyFault`].
+pub async fn read_body(body: Incoming, settings: &ListenerSettings) -> Result<Bytes, BodyFault> {
+    let announced = body.size_hint().lower();
+    if announced > u64::try_from(settings.body_bytes_max).unwrap_or(u64::MAX) {
+        return Err(BodyFault::TooLarge);
+    }
+    let whole = Limited::new(body, settings.body_bytes_max).collect();
+    match tokio::time::timeout(Duration::from_millis(settings.read_timeout_ms), whole).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyFault::TooLarge),
+        Ok(Err(_)) | Err(_) => Err(BodyFault::Incomplete),
+    }
+}
+
+/// The private listener's calls behind its limits: the body is read whole before a route sees it.
+#[derive(Debug, Clone)]
+pub struct Private {
+    router: Router,
+    settings: ListenerSettings,
+    requests: Arc<Semaphore>,
+}
+
+impl Private {
+    /// Puts the limits in front of the routes.
+    #[must_use]
+    pub fn new(router: Router, settings: ListenerSettings) -> Self {
+        let requests = Arc::new(Semaphore::new(settings.requests_max));
+        Self { router, settings, requests }
+    }
+
+    /// Answers one request.
+    pub async fn answer(self, request: hyper::Request<Incoming>) -> Answer {
+        let response = match self.requests.try_acquire() {
+            Err(_) => Problem::Unavailable.into_response(),
+            Ok(_permit) => {
+                let (head, body) = request.into_parts();
+                match read_body(body, &self.settings).await {
+                    Ok(body) => self.route(hyper::Request::from_parts(head, body)).await,
+                    Err(BodyFault::TooLarge) => Problem::TooLarge.into_response(),
+                    Err(BodyFault::Incomplete) => Problem::Incomplete.into_response(),
+                }
+            }
+        };
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map(http_body_util::Collected::to_bytes);
+        hyper::Response::from_parts(head, Full::new(body.unwrap_or_default()))
+    }
+
+    async fn route(&self, request: hyper::Request<Bytes>) -> axum::response::Response {
+        let request = request.map(|body| axum::body::Body::from(body));
+        match self.router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// The HTTP library's own least buffer.
+const HEAD_BYTES_MIN: usize = 8192;
+
+/// A pause after a failed accept, so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a shutdown waits for requests under way: a little more than a gateway would.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(6);

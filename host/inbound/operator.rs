@@ -1,0 +1,78 @@
+//! Health and metrics. Health says only yes or no, to anybody; metrics want an operator's token.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use callgate_store::Store;
+use http::{HeaderMap, StatusCode};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::error::Problem;
+use super::tokens::{TokenHashes, bearer};
+use crate::clock::Clock;
+
+/// What the operator calls need.
+#[derive(Clone)]
+pub struct Operator {
+    /// The store whose health is asked.
+    pub store: Store,
+    /// Renders the metrics.
+    pub metrics: PrometheusHandle,
+    /// Whom metrics are shown to.
+    pub tokens: Arc<TokenHashes>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// `GET /healthz`, `/readyz` and `/metrics`.
+pub fn router(operator: Operator) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics_text))
+        .with_state(operator)
+}
+
+/// Ready means that a callback could be stored: the store answers a read.
+async fn ready(State(operator): State<Operator>) -> Response {
+    match operator.store.counts().await {
+        Ok(_) => "ready\n".into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "not ready: the store does not answer");
+            (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response()
+        }
+    }
+}
+
+async fn metrics_text(
+    State(operator): State<Operator>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if !bearer(&headers).is_some_and(|token| operator.tokens.admit(token)) {
+        return Err(Problem::Unauthorized);
+    }
+    let counts = operator.store.counts().await?;
+    for (state, count) in [
+        ("ready", counts.ready),
+        ("parked", counts.parked),
+        ("after", counts.after),
+        ("review", counts.review),
+    ] {
+        metrics::gauge!("callgate_notifications", "state" => state).set(gauge_value(count));
+    }
+    let oldest_ms = operator.store.oldest_open_ms(operator.clock.now()).await?.unwrap_or(0);
+    let oldest = std::time::Duration::from_millis(u64::try_from(oldest_ms).unwrap_or(0));
+    metrics::gauge!("callgate_oldest_open_seconds").set(oldest.as_secs_f64());
+    let text = operator.metrics.render();
+    Ok(([(http::header::CONTENT_TYPE, METRICS_TYPE)], text).into_response())
+}
+
+fn gauge_value(count: i64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// The Prometheus text format.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4";

@@ -1,0 +1,258 @@
+//! The engine: compiles, pools memory, ticks.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{
+    Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy,
+    PoolingAllocationConfig,
+};
+
+use crate::bindings::Processor;
+use crate::limits::Limits;
+use crate::state::RunState;
+
+/// Settings of the sandbox, the same for all plugins.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SandboxSettings {
+    /// Runs at once; further ones wait.
+    pub slots: u32,
+    /// Where compiled code is kept; nowhere where this is not set. What lies there is executed, so
+    /// the directory must be writable by the server alone.
+    pub cache_dir: Option<PathBuf>,
+    /// Bytes of a component file.
+    pub component_bytes_max: usize,
+    /// How long a component may take to compile, in milliseconds.
+    pub compile_ms: u64,
+    /// Bytes of one linear memory: no plugin's `memory_bytes` may be above.
+    pub memory_bytes_max: usize,
+    /// Elements of one table: no plugin's `table_elements` may be above.
+    pub table_elements_max: usize,
+    /// Stack of a guest, in bytes.
+    pub stack_bytes: usize,
+}
+
+impl Default for SandboxSettings {
+    fn default() -> Self {
+        Self {
+            slots: 64,
+            cache_dir: None,
+            component_bytes_max: 32 << 20,
+            compile_ms: 120_000,
+            memory_bytes_max: 64 << 20,
+            table_elements_max: 20_000,
+            stack_bytes: 512 << 10,
+        }
+    }
+}
+
+/// Loads plugins and gives their runs a place. Cheap to clone.
+#[derive(Clone)]
+pub struct Sandbox {
+    pub(crate) rooms: Arc<Rooms>,
+}
+
+/// What loading and running share.
+pub(crate) struct Rooms {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<RunState>,
+    pub(crate) settings: SandboxSettings,
+    /// One permit for each run that may be under way.
+    pub(crate) slots: Semaphore,
+    /// Compilation cannot be interrupted: one at a time, so that a bomb costs one thread.
+    pub(crate) compiling: Arc<Semaphore>,
+    _ticker: Ticker,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandbox").field("settings", &self.rooms.settings).finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// Builds the engine and starts its ticker.
+    ///
+    /// Memory is pooled where the machine has the address space for it, else taken on demand.
+    ///
+    /// # Errors
+    /// [`SandboxError`] where neither works, or the cache directory cannot be used.
+    pub fn new(settings: SandboxSettings) -> Result<Self, SandboxError> {
+        let engine = engine(&settings)?;
+        let mut linker = Linker::new(&engine);
+        Processor::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
+            .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+        let ticker = Ticker::start(&engine)?;
+        let slots = Semaphore::new(usize_of(settings.slots).clamp(1, Semaphore::MAX_PERMITS));
+        let compiling = Arc::new(Semaphore::new(1));
+        let rooms = Rooms { engine, linker, settings, slots, compiling, _ticker: ticker };
+        Ok(Self { rooms: Arc::new(rooms) })
+    }
+
+    /// Runs that could start now without waiting.
+    #[must_use]
+    pub fn slots_free(&self) -> usize {
+        self.rooms.slots.available_permits()
+    }
+}
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// Code `sandbox.engine`.
+    #[error("the engine cannot be built: {0}")]
+    Engine(String),
+    /// Code `sandbox.cache`.
+    #[error("the cache directory {dir} cannot be used: {cause}")]
+    Cache {
+        /// As configured.
+        dir: PathBuf,
+        /// What went wrong.
+        cause: String,
+    },
+}
+
+impl SandboxError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Engine(_) => "sandbox.engine",
+            Self::Cache { .. } => "sandbox.cache",
+        }
+    }
+}
+
+/// Probes for pooled memory and falls back to memory on demand.
+fn engine(settings: &SandboxSettings) -> Result<Engine, SandboxError> {
+    let cache = cache(settings)?;
+    let mut config = config(settings, cache.clone());
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
+    match Engine::new(&config) {
+        Ok(engine) => Ok(engine),
+        Err(error) => {
+            tracing::warn!(
+                cause = format!("{error:#}"),
+                slots = settings.slots,
+                "memory of guests cannot be pooled, taking it on demand: runs start slower"
+            );
+            let config = self::config(settings, cache);
+            Engine::new(&config).map_err(|error| SandboxError::Engine(format!("{error:#}")))
+        }
+    }
+}
+
+fn cache(settings: &SandboxSettings) -> Result<Option<Cache>, SandboxError> {
+    let Some(dir) = &settings.cache_dir else { return Ok(None) };
+    let refuse = |cause: String| SandboxError::Cache { dir: dir.clone(), cause };
+    // The cache wants a canonical path.
+    std::fs::create_dir_all(dir).map_err(|error| refuse(error.to_string()))?;
+    let canonical = dir.canonicalize().map_err(|error| refuse(error.to_string()))?;
+    let mut config = CacheConfig::new();
+    config.with_directory(canonical);
+    Cache::new(config).map(Some).map_err(|error| refuse(format!("{error:#}")))
+}
+
+/// What every store of this engine has in common. The reasons stand with the measurements.
+fn config(settings: &SandboxSettings, cache: Option<Cache>) -> Config {
+    let mut config = Config::new();
+    config
+        .memory_init_cow(true)
+        // Not needed by the contract, slower, and the home of many advisories.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .consume_fuel(true)
+        // The same bits on every machine, so that a replay decides the same.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        // Guests in QuickJS and Python link with several memories.
+        .wasm_multi_memory(true)
+        .max_wasm_stack(settings.stack_bytes)
+        .async_stack_size(settings.stack_bytes.saturating_add(HOST_STACK_BYTES))
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20))
+        .cache(cache);
+    config
+}
+
+/// A pool that cannot run out: each slot has room for the largest component that is let in.
+fn pool(settings: &SandboxSettings) -> PoolingAllocationConfig {
+    let slots = settings.slots.max(1);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_stacks(slots)
+        .total_memories(slots.saturating_mul(MEMORIES_MAX))
+        .max_memories_per_component(MEMORIES_MAX)
+        .total_tables(slots.saturating_mul(TABLES_MAX))
+        .max_tables_per_component(TABLES_MAX)
+        .total_core_instances(slots.saturating_mul(INSTANCES_MAX))
+        .max_core_instances_per_component(INSTANCES_MAX)
+        .table_elements(settings.table_elements_max)
+        .max_memory_size(settings.memory_bytes_max)
+        .max_component_instance_size(1 << 20)
+        .max_core_instance_size(1 << 20)
+        .max_unused_warm_slots(slots)
+        .linear_memory_keep_resident(4 << 20)
+        .table_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+impl SandboxSettings {
+    /// The largest value that a plugin's limit may have here, where the sandbox has a ceiling.
+    pub(crate) fn ceilings(&self, limits: &Limits) -> [(&'static str, usize, usize); 5] {
+        [
+            ("memory_bytes", limits.memory_bytes, self.memory_bytes_max),
+            ("table_elements", limits.table_elements, self.table_elements_max),
+            ("memories", limits.memories, usize_of(MEMORIES_MAX)),
+            ("tables", limits.tables, usize_of(TABLES_MAX)),
+            ("instances", limits.instances, usize_of(INSTANCES_MAX)),
+        ]
+    }
+}
+
+/// Advances the engine's epoch each millisecond, until it is dropped or the engine is gone.
+struct Ticker {
+    /// Dropping it wakes and ends the thread.
+    _alive: mpsc::Sender<()>,
+}
+
+impl Ticker {
+    fn start(engine: &Engine) -> Result<Self, SandboxError> {
+        let (alive, gone) = mpsc::channel();
+        let engine = engine.weak();
+        let tick = move || {
+            while gone.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                match engine.upgrade() {
+                    Some(engine) => engine.increment_epoch(),
+                    None => break,
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name("callgate-tick".to_owned())
+            .spawn(tick)
+            .map_err(|error| SandboxError::Engine(format!("no thread for the ticker: {error}")))?;
+        Ok(Self { _alive: alive })
+    }
+}
+
+fn usize_of(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+const TICK: Duration = Duration::from_millis(1);
+/// Stack left for host functions beside the guest's own.
+const HOST_STACK_BYTES: usize = 1536 << 10;
+/// QuickJS has 3.
+const MEMORIES_MAX: u32 = 4;
+const TABLES_MAX: u32 = 8;
+/// Python has about 26.
+const INSTANCES_MAX: u32 = 64;

@@ -1,0 +1,67 @@
+//! A loaded plugin: checked, compiled, linked, ready to run.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::bindings::ProcessorPre;
+use crate::descriptor::Descriptor;
+use crate::engine::Rooms;
+use crate::grants::Grants;
+use crate::limits::Limits;
+use crate::state::{RunState, Terms};
+
+/// A plugin that may be run. Made by [`crate::engine::Sandbox::load`] and nowhere else.
+pub struct Plugin {
+    pub(crate) rooms: Arc<Rooms>,
+    pub(crate) pre: ProcessorPre<RunState>,
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) descriptor: Descriptor,
+    pub(crate) sha256: String,
+}
+
+impl Plugin {
+    /// What it says of itself.
+    #[must_use]
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// SHA-256 of the component file, in hexadecimal: names this exact build.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// What it may use.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.terms.limits
+    }
+
+    /// What it may touch.
+    #[must_use]
+    pub fn grants(&self) -> &Grants {
+        &self.terms.grants
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &serde_json::Value {
+        &self.terms.config
+    }
+
+    /// Identity of its configuration.
+    #[must_use]
+    pub fn config_revision(&self) -> &str {
+        &self.terms.revision
+    }
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin")
+            .field("descriptor", &self.descriptor)
+            .field("sha256", &self.sha256)
+            .finish_non_exhaustive()
+    }
+}

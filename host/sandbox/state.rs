@@ -1,0 +1,159 @@
+//! The data of one store: what a run knows, may do and has done so far.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use wasmtime::UpdateDeadline;
+
+use crate::fault::{Halt, Phase};
+use crate::grants::Grants;
+use crate::limits::Limits;
+use crate::meter::{MemoryMeter, Meter};
+use crate::outside::{Document, DocumentRef, Outside, OutsideError};
+use crate::run::RunInput;
+use crate::staging::Staging;
+
+/// What is the same for all runs of one plugin.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// Empty while the plugin is being described.
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) limits: Limits,
+    pub(crate) grants: Grants,
+    pub(crate) config: serde_json::Value,
+    /// Identity of the configuration: the start of its SHA-256, in hexadecimal.
+    pub(crate) revision: String,
+}
+
+/// The data of one store.
+pub(crate) struct RunState {
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) meter: Meter,
+    pub(crate) memory: MemoryMeter,
+    pub(crate) phase: Phase,
+    deadline: Instant,
+    run: Option<Run>,
+}
+
+/// The run in hand. There is none while a plugin is being described.
+pub(crate) struct Run {
+    pub(crate) input: RunInput,
+    pub(crate) outside: Box<dyn Outside>,
+    pub(crate) staging: Staging,
+    pub(crate) target: Option<String>,
+    events_in_phase: u32,
+    ids_in_phase: u32,
+    outside_left: Duration,
+}
+
+impl RunState {
+    /// A store's data for `describe`: no run.
+    pub(crate) fn describing(terms: Arc<Terms>) -> Self {
+        let memory = MemoryMeter::new(&terms.limits);
+        let (meter, phase, deadline) = (Meter::default(), Phase::Start, Instant::now());
+        Self { terms, meter, memory, phase, deadline, run: None }
+    }
+
+    /// A store's data for a run.
+    pub(crate) fn running(terms: Arc<Terms>, input: RunInput, outside: Box<dyn Outside>) -> Self {
+        let run = Run {
+            staging: Staging::new(input.subject.as_ref()),
+            input,
+            outside,
+            target: None,
+            events_in_phase: 0,
+            ids_in_phase: 0,
+            outside_left: Duration::from_millis(terms.limits.outside_ms.into()),
+        };
+        Self { run: Some(run), ..Self::describing(terms) }
+    }
+
+    /// Enters a phase: its wall time starts now.
+    pub(crate) fn begin(&mut self, phase: Phase) {
+        self.phase = phase;
+        let wall = Duration::from_millis(self.terms.limits.wall_ms(phase).into());
+        let now = Instant::now();
+        self.deadline = now.checked_add(wall).unwrap_or(now);
+        if let Some(run) = &mut self.run {
+            run.events_in_phase = 0;
+            run.ids_in_phase = 0;
+        }
+    }
+
+    /// Called at each tick while the guest runs: stops it at its deadline, else lets others run.
+    pub(crate) fn tick(&self) -> wasmtime::Result<UpdateDeadline> {
+        if Instant::now() >= self.deadline {
+            return Err(Halt::Deadline(self.terms.limits.wall_ms(self.phase)).into());
+        }
+        Ok(UpdateDeadline::Yield(1))
+    }
+
+    /// Milliseconds before the deadline.
+    pub(crate) fn left_ms(&self) -> u32 {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        u32::try_from(left.as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// The run, where a phase of it is being called.
+    ///
+    /// # Errors
+    /// [`Halt::Contract`] in a start function and in `describe`.
+    pub(crate) fn run(&mut self, import: &'static str) -> Result<&mut Run, Halt> {
+        let outside_a_phase = matches!(self.phase, Phase::Start | Phase::Describe);
+        match &mut self.run {
+            Some(run) if !outside_a_phase => Ok(run),
+            Some(_) | None => {
+                Err(Halt::Contract(format!("called {import} in {}, outside a run", self.phase)))
+            }
+        }
+    }
+
+    /// The run, whatever is being called.
+    pub(crate) fn run_if_any(&mut self) -> Option<&mut Run> {
+        self.run.as_mut()
+    }
+
+    /// Asks the outside for documents. The wait counts against the run's own allowance for it and
+    /// not against the wall time of the phase. `None` where the allowance ran out.
+    pub(crate) async fn ask(
+        &mut self,
+        names: &[DocumentRef],
+    ) -> Option<Result<Vec<Option<Document>>, OutsideError>> {
+        let run = self.run.as_mut()?;
+        let asked = Instant::now();
+        let answer = tokio::time::timeout(run.outside_left, run.outside.documents(names)).await;
+        let waited = asked.elapsed();
+        run.outside_left = run.outside_left.saturating_sub(waited);
+        self.deadline = self.deadline.checked_add(waited).unwrap_or(self.deadline);
+        answer.ok()
+    }
+}
+
+impl Run {
+    /// The time that the guest reads.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.input.now_ms.max(self.input.notification.received_at)
+    }
+
+    /// The id of the next event: the same when the phase is run again.
+    pub(crate) fn next_event_id(&mut self, phase: Phase) -> String {
+        self.events_in_phase = self.events_in_phase.saturating_add(1);
+        format!("{}.{phase}.{}", self.input.notification.id, self.events_in_phase)
+    }
+
+    /// A version 7 UUID whose random part is made of notification, phase and ordinal.
+    pub(crate) fn next_id(&mut self, phase: Phase) -> String {
+        self.ids_in_phase = self.ids_in_phase.saturating_add(1);
+        let seed = format!("{}\0{phase}\0{}", self.input.notification.id, self.ids_in_phase);
+        let digest: [u8; 32] = Sha256::digest(seed.as_bytes()).into();
+        let mut random = [0u8; 10];
+        for (to, from) in random.iter_mut().zip(digest) {
+            *to = from;
+        }
+        let received = self.input.notification.received_at;
+        uuid::Builder::from_unix_timestamp_millis(received, &random).into_uuid().to_string()
+    }
+}

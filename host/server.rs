@@ -1,0 +1,184 @@
+//! Puts the rooms together: opens everything, serves, and stops without losing anything.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use callgate_sandbox::engine::Sandbox;
+use callgate_sandbox::load::Source;
+use callgate_sandbox::plugin::Plugin;
+use callgate_sandbox::registry::Registry;
+use callgate_store::Store;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::{self, Engine};
+use crate::inbound::callback::{Intake, Place};
+use crate::inbound::listener;
+use crate::inbound::operator::Operator;
+use crate::inbound::orders::Orders;
+use crate::inbound::{Finished, ListenerSettings, operator, orders};
+use crate::telemetry::LineBudget;
+
+/// A server that listens and works.
+#[derive(Debug)]
+pub struct Server {
+    /// Where gateways call.
+    pub public: SocketAddr,
+    /// Where order calls, health and metrics are answered.
+    pub private: SocketAddr,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    store: Store,
+}
+
+impl Server {
+    /// Opens store and plugins, binds both listeners and starts to work.
+    ///
+    /// Everything that can be wrong is found before the first callback is taken: the server does
+    /// not start half.
+    ///
+    /// # Errors
+    /// What could not be opened, and why.
+    pub async fn start(
+        config: Config,
+        clock: Clock,
+        metrics: PrometheusHandle,
+    ) -> anyhow::Result<Self> {
+        let registry = plugins(&config).await?;
+        let public = bind(&config.public, "public.listen").await?;
+        let private = bind(&config.private, "private.listen").await?;
+        let store = Store::open(&config.store).await.context("store.url")?;
+        let (stop, stopped) = watch::channel(false);
+        let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
+        let engine = Engine {
+            store: store.clone(),
+            registry,
+            clock: clock.clone(),
+            settings: config.engine.clone(),
+            finished: finished.clone(),
+            owner: uuid::Uuid::now_v7().to_string(),
+        };
+        let addresses = (public.local_addr()?, private.local_addr()?);
+        let tasks = vec![
+            tokio::spawn(engine::work(engine, stopped.clone())),
+            serve_private(private, &config, &store, (&clock, metrics), stopped.clone()),
+            serve_public(public, &config, &store, (&clock, finished), stopped),
+        ];
+        Ok(Self { public: addresses.0, private: addresses.1, stop, tasks, store })
+    }
+
+    /// Stops accepting, finishes what is accepted, flushes and closes the store.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a part of the server ended badly");
+            }
+        }
+        self.store.close().await;
+    }
+}
+
+/// Loads every plugin and builds the registry.
+///
+/// # Errors
+/// Which plugin is refused, and why.
+pub async fn plugins(config: &Config) -> anyhow::Result<Arc<Registry>> {
+    let sandbox = Sandbox::new(config.sandbox.clone()).context("sandbox")?;
+    let mut loaded = Vec::new();
+    for (name, settings) in &config.plugins {
+        let file = settings.file.display();
+        let bytes = tokio::fs::read(&settings.file)
+            .await
+            .with_context(|| format!("plugins.{name}.file: {file} cannot be read"))?;
+        let source = Source {
+            bytes,
+            limits: settings.limits.clone(),
+            grants: settings.grants.clone(),
+            config: settings.config.clone(),
+        };
+        let plugin = sandbox
+            .load(source)
+            .await
+            .with_context(|| format!("plugins.{name}: {file} is refused"))?;
+        for_its_businesses(name, &settings.businesses, &plugin)?;
+        loaded.push(Arc::new(plugin));
+    }
+    Ok(Arc::new(Registry::build(loaded).context("plugins")?))
+}
+
+/// A processor may claim routes only for the businesses that the configuration gives it.
+fn for_its_businesses(name: &str, businesses: &[String], plugin: &Plugin) -> anyhow::Result<()> {
+    for route in &plugin.descriptor().routes {
+        if !businesses.contains(&route.business) {
+            anyhow::bail!(
+                "plugins.{name}.businesses: the processor claims a route for {}, which is not in \
+                 the list; add it there if it should have it",
+                route.business
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn bind(settings: &ListenerSettings, key: &str) -> anyhow::Result<TcpListener> {
+    let address = settings.listen;
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{key}: cannot listen on {address}; is another server there?"))
+}
+
+fn serve_public(
+    listener: TcpListener,
+    config: &Config,
+    store: &Store,
+    (clock, finished): (&Clock, broadcast::Sender<Finished>),
+    stopped: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let place = Place {
+        clock: clock.clone(),
+        settings: config.public.clone(),
+        refused_lines: LineBudget::new(config.log.refused_lines_per_s),
+    };
+    let intake = Arc::new(Intake::new(config.channels.clone(), store.clone(), finished, place));
+    let answer = move |request| Arc::clone(&intake).answer(request);
+    tokio::spawn(listener::serve(listener, config.public.clone(), answer, stopped))
+}
+
+fn serve_private(
+    listener: TcpListener,
+    config: &Config,
+    store: &Store,
+    (clock, metrics): (&Clock, PrometheusHandle),
+    stopped: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let channels: BTreeMap<String, String> = config
+        .channels
+        .values()
+        .map(|channel| (channel.name.clone(), channel.business.clone()))
+        .collect();
+    let router = orders::router(Orders {
+        store: store.clone(),
+        businesses: Arc::new(config.businesses.clone()),
+        channels: Arc::new(channels),
+        clock: clock.clone(),
+    })
+    .merge(operator::router(Operator {
+        store: store.clone(),
+        metrics,
+        tokens: Arc::new(config.operator.clone()),
+        clock: clock.clone(),
+    }));
+    let private = listener::Private::new(router, config.private.clone());
+    let answer = move |request| private.clone().answer(request);
+    tokio::spawn(listener::serve(listener, config.private.clone(), answer, stopped))
+}
+
+/// How many decisions a waiting answer may fall behind before it gives up listening.
+const FINISHED_BACKLOG: usize = 4096;

@@ -1,0 +1,138 @@
+//! Many rows, one statement: multi-row `values` lists that both databases take.
+//!
+//! Lists are padded to powers of two with rows of nulls, so that a statement cache holds every
+//! size. A null joins nothing and updates nothing; inserts leave such rows out by a `where`.
+
+use sqlx::any::AnyRow;
+use sqlx::{Any, AnyConnection, AssertSqlSafe};
+
+/// One bound value. Texts, whole numbers and bytes are all that crosses the seam.
+#[derive(Debug, Clone)]
+pub(crate) enum Cell {
+    /// Text or null.
+    Text(Option<String>),
+    /// A whole number or null.
+    Int(Option<i64>),
+    /// Bytes or null.
+    Blob(Option<Vec<u8>>),
+}
+
+impl Cell {
+    fn null_like(&self) -> Self {
+        match self {
+            Self::Text(_) => Self::Text(None),
+            Self::Int(_) => Self::Int(None),
+            Self::Blob(_) => Self::Blob(None),
+        }
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(Some(text.to_owned()))
+    }
+}
+
+impl From<Option<&str>> for Cell {
+    fn from(text: Option<&str>) -> Self {
+        Self::Text(text.map(str::to_owned))
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(Some(text))
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(number: i64) -> Self {
+        Self::Int(Some(number))
+    }
+}
+
+impl From<Option<i64>> for Cell {
+    fn from(number: Option<i64>) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<Option<&[u8]>> for Cell {
+    fn from(bytes: Option<&[u8]>) -> Self {
+        Self::Blob(bytes.map(<[u8]>::to_vec))
+    }
+}
+
+/// The text around a `values` list, which is called `v` in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Statement {
+    /// Names of the columns of `v`, separated by commas.
+    pub(crate) columns: &'static str,
+    /// What follows `with v(…) as (values …)`.
+    pub(crate) text: &'static str,
+    /// What only this dialect wants at the end, such as a row lock.
+    pub(crate) suffix: &'static str,
+}
+
+/// Runs the statement over all rows, and gives back every row that it returns.
+///
+/// Runs nothing where there is no row; more than [`ROWS_MAX`] rows take several statements.
+pub(crate) async fn fetch<const WIDTH: usize>(
+    connection: &mut AnyConnection,
+    statement: Statement,
+    rows: &[[Cell; WIDTH]],
+) -> Result<Vec<AnyRow>, sqlx::Error> {
+    let mut found = Vec::new();
+    for chunk in rows.chunks(ROWS_MAX) {
+        let size = chunk.len().next_power_of_two();
+        let Statement { columns, text, suffix } = statement;
+        let list = placeholders(size, WIDTH);
+        let sql = format!("with v({columns}) as (values {list}) {text}{suffix}");
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
+        let padding = chunk.first().map(|row| row.each_ref().map(Cell::null_like));
+        let missing = size.saturating_sub(chunk.len());
+        for row in chunk.iter().chain(std::iter::repeat_n(&padding, missing).flatten()) {
+            for cell in row {
+                query = match cell.clone() {
+                    Cell::Text(text) => query.bind(text),
+                    Cell::Int(number) => query.bind(number),
+                    Cell::Blob(bytes) => query.bind(bytes),
+                };
+            }
+        }
+        found.extend(query.fetch_all(&mut *connection).await?);
+    }
+    Ok(found)
+}
+
+/// `($1,$2),($3,$4)` for two rows of two.
+fn placeholders(rows: usize, width: usize) -> String {
+    let mut text = String::with_capacity(rows.saturating_mul(width).saturating_mul(6));
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ",(" });
+        for column in 0..width {
+            if column > 0 {
+                text.push(',');
+            }
+            let place = row.saturating_mul(width).saturating_add(column).saturating_add(1);
+            text.push('$');
+            text.push_str(&place.to_string());
+        }
+        text.push(')');
+    }
+    text
+}
+
+/// Rows of one statement. The widest has 40 columns, and SQLite takes 32,766 values.
+pub(crate) const ROWS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::placeholders;
+
+    #[test]
+    fn placeholders_are_numbered_through() {
+        assert_eq!(placeholders(2, 2), "($1,$2),($3,$4)");
+        assert_eq!(placeholders(1, 3), "($1,$2,$3)");
+    }
+}

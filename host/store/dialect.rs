@@ -1,0 +1,203 @@
+//! The differences between the two databases, all of them, and opening their pools.
+//!
+//! 1. PostgreSQL locks what it reads for a decision; SQLite has one writer anyway.
+//! 2. SQLite begins writes with `begin immediate`, so that no read has to be upgraded.
+//! 3. PostgreSQL gets a domain `blob` before the migrations, so that they are valid there too.
+//! 4. Each has its own settings for a connection.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection as _};
+
+use crate::error::StoreError;
+use crate::settings::Settings;
+
+/// Which database it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// A file, one writer.
+    Sqlite,
+    /// A server, any number of hosts.
+    Postgres,
+}
+
+/// A lock on rows that a decision rests on. Each names the alias of the locked table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Lock {
+    /// Whoever else wants these rows waits.
+    Update,
+    /// As [`Lock::Update`], but readers of this kind share.
+    Share,
+    /// Rows that somebody else has locked are left out.
+    Free,
+}
+
+impl Dialect {
+    pub(crate) fn begin(self) -> &'static str {
+        match self {
+            Self::Sqlite => "begin immediate",
+            Self::Postgres => "begin isolation level read committed",
+        }
+    }
+
+    /// The end of a `select` whose locked table has the alias `t`.
+    pub(crate) fn lock(self, lock: Lock) -> &'static str {
+        match (self, lock) {
+            (Self::Sqlite, _) => "",
+            (Self::Postgres, Lock::Update) => " for update of t",
+            (Self::Postgres, Lock::Share) => " for share of t",
+            (Self::Postgres, Lock::Free) => " for update of t skip locked",
+        }
+    }
+
+    /// What a fresh connection is told.
+    fn greeting(self, wait_ms: u32) -> String {
+        match self {
+            Self::Sqlite => format!(
+                "pragma busy_timeout = {wait_ms}; pragma journal_mode = wal; \
+                 pragma synchronous = full; pragma foreign_keys = on"
+            ),
+            // Every statement reaches its rows by key. A plan that was made while a table was
+            // still empty would scan it for ever after, so plans without an index are priced out.
+            Self::Postgres => format!(
+                "set lock_timeout = {wait_ms}; set enable_seqscan = off; \
+                 set enable_hashjoin = off; set enable_mergejoin = off; \
+                 set client_min_messages = warning; set synchronous_commit = on"
+            ),
+        }
+    }
+}
+
+/// The two pools of an opened database.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    /// One connection: the writer's.
+    pub(crate) writer: AnyPool,
+    /// Several, for reading.
+    pub(crate) readers: AnyPool,
+    pub(crate) dialect: Dialect,
+}
+
+/// Connects, without touching the schema.
+pub(crate) async fn connect(settings: &Settings) -> Result<Pools, StoreError> {
+    sqlx::any::install_default_drivers();
+    let (dialect, url) = target(&settings.url)?;
+    let wait_ms = settings.wait_ms;
+    let pool = |connections: u32| {
+        AnyPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_millis(u64::from(wait_ms)))
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    sqlx::raw_sql(AssertSqlSafe(dialect.greeting(wait_ms)))
+                        .execute(&mut *connection)
+                        .await
+                        .map(drop)
+                })
+            })
+    };
+    // A pool tries again until its time is up, and then no longer knows why. At the start the
+    // reason is what counts, so one connection is tried without a pool.
+    let mut first = AnyConnection::connect(&url).await?;
+    sqlx::raw_sql(AssertSqlSafe(dialect.greeting(wait_ms))).execute(&mut first).await?;
+    first.close().await?;
+    let writer = pool(1).connect(&url).await?;
+    let readers = pool(settings.readers).connect(&url).await?;
+    Ok(Pools { writer, readers, dialect })
+}
+
+/// Makes `blob` a name for bytes on PostgreSQL.
+pub(crate) async fn prepare(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+) -> Result<(), sqlx::Error> {
+    match dialect {
+        Dialect::Sqlite => Ok(()),
+        Dialect::Postgres => {
+            // A second host that starts at the same moment gets an error in here and passes on.
+            let text = "do $$ begin create domain blob as bytea; exception \
+                        when duplicate_object or unique_violation then null; end $$";
+            sqlx::raw_sql(text).execute(connection).await.map(drop)
+        }
+    }
+}
+
+/// Reads `store.url`.
+fn target(url: &str) -> Result<(Dialect, String), StoreError> {
+    let wrong = |problem: String| StoreError::Settings { field: "url", problem };
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let separator = if url.contains('?') { '&' } else { '?' };
+        return Ok((
+            Dialect::Postgres,
+            format!("{url}{separator}statement-cache-capacity={STATEMENTS_CACHED}"),
+        ));
+    }
+    let Some(path) = url.strip_prefix("sqlite://") else {
+        let scheme = url.split_once(':').map_or("none", |(scheme, _)| scheme);
+        return Err(wrong(format!("scheme is `{scheme}`, expected sqlite:// or postgres://")));
+    };
+    if path.is_empty() || path.contains(":memory:") || path.contains('?') {
+        return Err(wrong("expected sqlite:// and the path of a file, without options".to_owned()));
+    }
+    let path = std::path::absolute(Path::new(path))
+        .map_err(|error| wrong(format!("path cannot be made absolute: {error}")))?;
+    match path.parent() {
+        Some(folder) if folder.is_dir() => {}
+        Some(_) | None => {
+            let folder = path.parent().map(PathBuf::from).unwrap_or_default();
+            return Err(wrong(format!("folder {} does not exist", folder.display())));
+        }
+    }
+    if path.is_dir() {
+        return Err(wrong(format!("{} is a folder, expected a file", path.display())));
+    }
+    let text = path.to_str().ok_or_else(|| wrong("path is not UTF-8".to_owned()))?;
+    Ok((Dialect::Sqlite, format!("sqlite://{}?mode=rwc", percent_encoded(text))))
+}
+
+/// Writes a path so that it reads back the same from a URL.
+fn percent_encoded(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                text.push(char::from(byte));
+            }
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+/// Prepared statements a PostgreSQL connection keeps: every text in nine sizes.
+const STATEMENTS_CACHED: u32 = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::target;
+
+    fn problem(url: &str) -> String {
+        target(url).map_or_else(|error| error.to_string(), |(_, url)| url)
+    }
+
+    #[test]
+    fn a_url_that_is_no_store_says_what_was_expected() {
+        assert!(
+            problem("mysql://x/y").contains("scheme is `mysql`, expected sqlite:// or postgres")
+        );
+        assert!(problem("callgate.db").contains("scheme is `none`"));
+        assert!(problem("sqlite://").contains("path of a file"));
+        assert!(problem("sqlite://:memory:").contains("path of a file"));
+        assert!(
+            problem("sqlite:///no/such/folder/x.db").contains("/no/such/folder does not exist")
+        );
+        assert!(problem("sqlite:///usr").contains("/usr is a folder"));
+    }
+
+    #[test]
+    fn a_path_with_strange_characters_survives() {
+        assert_eq!(problem("sqlite:///a b%#.db"), "sqlite:///a%20b%25%23.db?mode=rwc");
+    }
+}

@@ -1,0 +1,196 @@
+//! A group: what waited for the writer, sorted by act, to be run as one transaction.
+
+use sqlx::AnyConnection;
+use tokio::sync::oneshot;
+
+use crate::accept::{self, Arrival, Receipt};
+use crate::dialect::Dialect;
+use crate::error::{Fault, StoreError};
+use crate::lease::{self, Claim, Job};
+use crate::outbox;
+use crate::register::{self, Registered, Registration};
+use crate::settle::{self, Finishing};
+use crate::settlement::Settled;
+use crate::verdict::Settling;
+
+/// Something for the writer to do, and who waits for it.
+#[derive(Debug)]
+pub(crate) enum Operation {
+    Accept(Arrival, Reply<Receipt>),
+    Register(Box<Registration>, Reply<Registered>),
+    Settle(Box<Settling>, Reply<Settled>),
+    Finish(Box<Finishing>, Reply<Settled>),
+    Claim(Claim, Reply<Vec<Job>>),
+}
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// Operations of one kind.
+#[derive(Debug)]
+struct Lane<Input, Output> {
+    inputs: Vec<Input>,
+    replies: Vec<Reply<Output>>,
+}
+
+impl<Input, Output> Default for Lane<Input, Output> {
+    fn default() -> Self {
+        Self { inputs: Vec::new(), replies: Vec::new() }
+    }
+}
+
+impl<Input, Output> Lane<Input, Output> {
+    fn push(&mut self, input: Input, reply: Reply<Output>) {
+        self.inputs.push(input);
+        self.replies.push(reply);
+    }
+
+    fn answer(self, answers: impl IntoIterator<Item = Result<Output, StoreError>>) {
+        for (reply, answer) in self.replies.into_iter().zip(answers) {
+            // Whoever asked may have gone; what was done stays done.
+            drop(reply.send(answer));
+        }
+    }
+
+    fn fail(self, error: &StoreError) {
+        self.answer(std::iter::repeat_with(|| Err(error.clone())));
+    }
+}
+
+/// What waited.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    accepts: Lane<Arrival, Receipt>,
+    registers: Lane<Registration, Registered>,
+    settles: Lane<Settling, Settled>,
+    finishes: Lane<Finishing, Settled>,
+    claims: Lane<Claim, Vec<Job>>,
+}
+
+/// The answers of a group that ran, not to be given before the commit.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    accepts: Vec<Receipt>,
+    registers: Vec<Registered>,
+    settles: Vec<Result<Settled, StoreError>>,
+    finishes: Vec<Result<Settled, StoreError>>,
+    claims: Vec<Vec<Job>>,
+    /// Whether there may be something to claim that was not there before.
+    pub(crate) work: Work,
+    /// Whether something was settled.
+    pub(crate) settled: Work,
+}
+
+/// Whether it is worth ringing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// It is.
+    New,
+    /// Nothing happened.
+    None,
+}
+
+impl Work {
+    fn when(found: bool) -> Self {
+        if found { Self::New } else { Self::None }
+    }
+}
+
+impl Group {
+    /// Sorts operations. The order between those that wait at the same time is free, since none of
+    /// them has been answered.
+    pub(crate) fn of(operations: impl IntoIterator<Item = Operation>) -> Self {
+        let mut group = Self::default();
+        for operation in operations {
+            match operation {
+                Operation::Accept(input, reply) => group.accepts.push(input, reply),
+                Operation::Register(input, reply) => group.registers.push(*input, reply),
+                Operation::Settle(input, reply) => group.settles.push(*input, reply),
+                Operation::Finish(input, reply) => group.finishes.push(*input, reply),
+                // A worker that went away must not get jobs: they would wait for its lease to end.
+                Operation::Claim(_, reply) if reply.is_closed() => {}
+                Operation::Claim(input, reply) => group.claims.push(input, reply),
+            }
+        }
+        group
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        [
+            self.accepts.inputs.len(),
+            self.registers.inputs.len(),
+            self.settles.inputs.len(),
+            self.finishes.inputs.len(),
+            self.claims.inputs.len(),
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add)
+    }
+
+    /// Runs everything inside the transaction that `connection` is in.
+    pub(crate) async fn run(
+        &self,
+        connection: &mut AnyConnection,
+        dialect: Dialect,
+        order_block_ms: i64,
+    ) -> Result<Answers, Fault> {
+        let accepts = accept::run(connection, dialect, &self.accepts.inputs).await?;
+        let (registers, released) =
+            register::run(connection, dialect, &self.registers.inputs).await?;
+        let (settles, mut events) = settle::run(connection, dialect, &self.settles.inputs).await?;
+        let (finishes, more) = settle::finish(connection, &self.finishes.inputs).await?;
+        events.extend(more);
+        let claims = lease::run(connection, dialect, &self.claims.inputs, order_block_ms).await?;
+        outbox::append(connection, &events).await?;
+        let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
+        let settled = !settles.is_empty() || !finishes.is_empty();
+        Ok(Answers {
+            work: Work::when(stored || settled || released > 0),
+            settled: Work::when(settled),
+            accepts,
+            registers,
+            settles,
+            finishes,
+            claims,
+        })
+    }
+
+    /// Answers everybody.
+    pub(crate) fn answer(self, answers: Answers) {
+        self.accepts.answer(answers.accepts.into_iter().map(Ok));
+        self.registers.answer(answers.registers.into_iter().map(Ok));
+        self.settles.answer(answers.settles);
+        self.finishes.answer(answers.finishes);
+        self.claims.answer(answers.claims.into_iter().map(Ok));
+    }
+
+    /// Tells everybody that nothing was done.
+    pub(crate) fn fail(self, error: &StoreError) {
+        self.accepts.fail(error);
+        self.registers.fail(error);
+        self.settles.fail(error);
+        self.finishes.fail(error);
+        self.claims.fail(error);
+    }
+
+    /// A group for each operation.
+    pub(crate) fn split(self) -> Vec<Self> {
+        let mut groups = Vec::with_capacity(self.len());
+        let one = |accepts| Self { accepts, ..Self::default() };
+        groups.extend(single(self.accepts).map(one));
+        let one = |registers| Self { registers, ..Self::default() };
+        groups.extend(single(self.registers).map(one));
+        let one = |settles| Self { settles, ..Self::default() };
+        groups.extend(single(self.settles).map(one));
+        let one = |finishes| Self { finishes, ..Self::default() };
+        groups.extend(single(self.finishes).map(one));
+        let one = |claims| Self { claims, ..Self::default() };
+        groups.extend(single(self.claims).map(one));
+        groups
+    }
+}
+
+fn single<Input, Output>(lane: Lane<Input, Output>) -> impl Iterator<Item = Lane<Input, Output>> {
+    let pairs = lane.inputs.into_iter().zip(lane.replies);
+    pairs.map(|(input, reply)| Lane { inputs: vec![input], replies: vec![reply] })
+}

@@ -1,0 +1,203 @@
+//! History: what happened to each order, and that each meaning had its effect once.
+
+use callgate_core::time::Timestamp;
+use sqlx::any::AnyRow;
+use sqlx::{Any, AnyConnection, AnyPool, Row};
+
+use crate::batch::{Cell, Statement, fetch};
+use crate::error::StoreError;
+
+/// What a run did to its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// The state changed.
+    Moved,
+    /// The state was kept; documents or events were written.
+    Stayed,
+    /// Nothing was written.
+    None,
+}
+
+impl Effect {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Moved => "moved",
+            Self::Stayed => "stayed",
+            Self::None => "none",
+        }
+    }
+}
+
+/// One committed run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// Its own id.
+    pub id: String,
+    /// Who owns the order.
+    pub business: String,
+    /// The order; empty where the notification names none.
+    pub order_no: String,
+    /// The notification that led here.
+    pub notification_id: String,
+    /// The business fact it told.
+    pub meaning_key: String,
+    /// What it did.
+    pub effect: Effect,
+    /// The state before; empty where there is no order.
+    pub from_state: String,
+    /// The state after.
+    pub to_state: String,
+    /// The version of the order afterwards; 0 where there is none.
+    pub version: i64,
+    /// What was said to have happened.
+    pub event_type: String,
+    /// The channel it came through.
+    pub channel: String,
+    /// Which processor decided, if one ran.
+    pub run: Option<RunRecord>,
+    /// Which attempt of the notification it was.
+    pub attempt: i64,
+    /// When it was committed.
+    pub at: Timestamp,
+}
+
+/// Which processor ran, and what it burned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRecord {
+    /// Name of the plugin.
+    pub plugin: String,
+    /// Its version.
+    pub plugin_version: String,
+    /// SHA-256 of its component, 64 hex digits.
+    pub component: String,
+    /// Fuel burned by all phases.
+    pub fuel: i64,
+}
+
+impl HistoryEntry {
+    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+        let effect: String = row.try_get("effect")?;
+        let effect = [Effect::Moved, Effect::Stayed, Effect::None]
+            .into_iter()
+            .find(|known| known.as_str() == effect)
+            .ok_or_else(|| StoreError::corrupt(format!("history effect `{effect}`")))?;
+        let run = match row.try_get::<Option<String>, _>("plugin")? {
+            Some(plugin) => Some(RunRecord {
+                plugin,
+                plugin_version: row.try_get("plugin_version")?,
+                component: row.try_get("component")?,
+                fuel: row.try_get("fuel")?,
+            }),
+            None => None,
+        };
+        Ok(Self {
+            id: row.try_get("id")?,
+            business: row.try_get("business")?,
+            order_no: row.try_get("order_no")?,
+            notification_id: row.try_get("notification_id")?,
+            meaning_key: row.try_get("meaning_key")?,
+            effect,
+            from_state: row.try_get("from_state")?,
+            to_state: row.try_get("to_state")?,
+            version: row.try_get("version")?,
+            event_type: row.try_get("event_type")?,
+            channel: row.try_get("channel")?,
+            run,
+            attempt: row.try_get("attempt")?,
+            at: Timestamp::from_ms(row.try_get("at_ms")?),
+        })
+    }
+
+    fn cells(&self) -> [Cell; 17] {
+        let run = self.run.as_ref();
+        [
+            self.id.as_str().into(),
+            self.business.as_str().into(),
+            self.order_no.as_str().into(),
+            self.notification_id.as_str().into(),
+            self.meaning_key.as_str().into(),
+            self.effect.as_str().into(),
+            self.from_state.as_str().into(),
+            self.to_state.as_str().into(),
+            self.version.into(),
+            self.event_type.as_str().into(),
+            self.channel.as_str().into(),
+            run.map(|run| run.plugin.as_str()).into(),
+            run.map(|run| run.plugin_version.as_str()).into(),
+            run.map(|run| run.component.as_str()).into(),
+            self.attempt.into(),
+            run.map(|run| run.fuel).into(),
+            self.at.as_ms().into(),
+        ]
+    }
+}
+
+/// Business, order number and meaning key.
+pub(crate) type Meaning = (String, String, String);
+
+/// Which of these meanings have had their effect.
+pub(crate) async fn advanced(
+    connection: &mut AnyConnection,
+    meanings: impl Iterator<Item = &Meaning>,
+) -> Result<Vec<Meaning>, sqlx::Error> {
+    let rows: Vec<[Cell; 3]> = meanings
+        .map(|(business, order_no, key)| {
+            [business.as_str().into(), order_no.as_str().into(), key.as_str().into()]
+        })
+        .collect();
+    let found = fetch(connection, ADVANCED, &rows).await?;
+    let read = |row: &AnyRow| {
+        Ok((row.try_get("business")?, row.try_get("order_no")?, row.try_get("meaning_key")?))
+    };
+    found.iter().map(read).collect()
+}
+
+/// Adds entries. A meaning that had its effect already fails the statement.
+pub(crate) async fn insert(
+    connection: &mut AnyConnection,
+    entries: &[HistoryEntry],
+) -> Result<(), sqlx::Error> {
+    let rows: Vec<_> = entries.iter().map(HistoryEntry::cells).collect();
+    fetch(connection, INSERT, &rows).await.map(drop)
+}
+
+/// The story of one order, oldest first.
+pub(crate) async fn of_order(
+    pool: &AnyPool,
+    business: &str,
+    order_no: &str,
+) -> Result<Vec<HistoryEntry>, StoreError> {
+    let rows = sqlx::query::<Any>(
+        "select id, business, order_no, notification_id, meaning_key, effect, from_state, \
+         to_state, version, event_type, channel, plugin, plugin_version, component, attempt, \
+         fuel, at_ms from history where business = $1 and order_no = $2 \
+         order by version, at_ms, id limit $3",
+    )
+    .bind(business)
+    .bind(order_no)
+    .bind(HISTORY_MAX)
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(HistoryEntry::read).collect()
+}
+
+const ADVANCED: Statement = Statement {
+    columns: "business, order_no, meaning_key",
+    text: "select t.business, t.order_no, t.meaning_key from v \
+           join history t on t.business = v.business and t.order_no = v.order_no \
+           and t.meaning_key = v.meaning_key where t.effect <> 'none'",
+    suffix: "",
+};
+
+const INSERT: Statement = Statement {
+    columns: "id, business, order_no, notification_id, meaning_key, effect, from_state, to_state, \
+              version, event_type, channel, plugin, plugin_version, component, attempt, fuel, \
+              at_ms",
+    text: "insert into history (id, business, order_no, notification_id, meaning_key, effect, \
+           from_state, to_state, version, event_type, channel, plugin, plugin_version, component, \
+           attempt, fuel, at_ms) select v.* from v where v.id is not null",
+    suffix: "",
+};
+
+/// Entries that a look at one order shows.
+pub const HISTORY_MAX: i64 = 200;

@@ -1,0 +1,78 @@
+//! One order and everything about it.
+
+use sqlx::{Any, AnyPool, Row};
+
+use crate::documents::{self, Document, DocumentRef, ORDERS};
+use crate::error::StoreError;
+use crate::history::{self, HistoryEntry};
+use crate::inbox::{self, StoredNotification};
+use crate::outbox::{self, StoredEvent};
+use crate::register::ALIASES_MAX;
+
+/// An order with everything about it. Lists are cut at their named limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderView {
+    /// The order.
+    pub document: Document,
+    /// Its other names.
+    pub aliases: Vec<String>,
+    /// What happened to it, oldest first.
+    pub history: Vec<HistoryEntry>,
+    /// What was heard of it, in order of arrival.
+    pub notifications: Vec<StoredNotification>,
+    /// What the world is told of it, in the order of commits.
+    pub events: Vec<StoredEvent>,
+}
+
+/// The number of the order that is known by this name.
+pub(crate) async fn resolve(
+    pool: &AnyPool,
+    business: &str,
+    name: &str,
+) -> Result<Option<String>, StoreError> {
+    let row =
+        sqlx::query::<Any>("select order_no from order_aliases where business = $1 and alias = $2")
+            .bind(business)
+            .bind(name)
+            .fetch_optional(pool)
+            .await?;
+    Ok(row.map(|row| row.try_get("order_no")).transpose()?.flatten())
+}
+
+/// The order that is known by this name, whole.
+pub(crate) async fn view(
+    pool: &AnyPool,
+    business: &str,
+    name: &str,
+) -> Result<Option<OrderView>, StoreError> {
+    let Some(order_no) = resolve(pool, business, name).await? else { return Ok(None) };
+    let wanted = DocumentRef { collection: ORDERS.to_owned(), key: order_no.clone() };
+    let found = documents::several(pool, business, &[wanted]).await?;
+    let Some(document) = found.into_iter().flatten().next() else {
+        return Err(StoreError::corrupt("a name leads to an order that does not exist"));
+    };
+    Ok(Some(OrderView {
+        aliases: aliases(pool, business, &order_no).await?,
+        history: history::of_order(pool, business, &order_no).await?,
+        notifications: inbox::of_subject(pool, business, &order_no).await?,
+        events: outbox::of_order(pool, business, &order_no).await?,
+        document,
+    }))
+}
+
+async fn aliases(
+    pool: &AnyPool,
+    business: &str,
+    order_no: &str,
+) -> Result<Vec<String>, StoreError> {
+    let rows = sqlx::query::<Any>(
+        "select alias from order_aliases where business = $1 and order_no = $2 \
+         and alias <> order_no order by alias limit $3",
+    )
+    .bind(business)
+    .bind(order_no)
+    .bind(i64::try_from(ALIASES_MAX).unwrap_or(i64::MAX))
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.iter().map(|row| row.try_get("alias")).collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,132 @@
+//! The outbox: events, written with what they tell of, in the order of commits.
+
+use callgate_core::outcome::Event;
+use callgate_core::time::Timestamp;
+use sqlx::any::AnyRow;
+use sqlx::{Any, AnyConnection, AnyPool, Row};
+
+use crate::batch::{Cell, Statement, fetch};
+use crate::error::{Fault, StoreError};
+
+/// An event as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Place in the order of commits; grows, with gaps.
+    pub seq: i64,
+    /// Who owns the order.
+    pub business: String,
+    /// The message.
+    pub event: Event,
+    /// The notification whose run made it.
+    pub notification_id: String,
+    /// The order it tells of, if any.
+    pub order_no: Option<String>,
+    /// When it was committed.
+    pub created_at: Timestamp,
+}
+
+impl StoredEvent {
+    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+        let headers: String = row.try_get("headers")?;
+        let headers = serde_json::from_str(&headers)
+            .map_err(|error| StoreError::corrupt(format!("headers of an event: {error}")))?;
+        Ok(Self {
+            seq: row.try_get("seq")?,
+            business: row.try_get("business")?,
+            event: Event {
+                id: row.try_get("id")?,
+                topic: row.try_get("topic")?,
+                key: row.try_get("key")?,
+                payload: row.try_get("payload")?,
+                headers,
+            },
+            notification_id: row.try_get("notification_id")?,
+            order_no: row.try_get("order_no")?,
+            created_at: Timestamp::from_ms(row.try_get("created_at_ms")?),
+        })
+    }
+}
+
+/// An event on its way into the outbox.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) business: String,
+    pub(crate) event: Event,
+    pub(crate) notification_id: String,
+    pub(crate) order_no: Option<String>,
+    pub(crate) now: Timestamp,
+}
+
+/// Writes events, in their order. The last act of a group: from here to the commit this host
+/// holds the counter, and no other can take numbers.
+///
+/// An event whose id is there already is the same event, and stays as it was.
+pub(crate) async fn append(
+    connection: &mut AnyConnection,
+    events: &[Outgoing],
+) -> Result<(), Fault> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
+    let last: i64 = sqlx::query::<Any>(
+        "update counters set value = value + $1 where name = 'outbox' returning value",
+    )
+    .bind(count)
+    .fetch_one(&mut *connection)
+    .await?
+    .try_get("value")?;
+    let mut rows = Vec::with_capacity(events.len());
+    for (place, outgoing) in (last.saturating_sub(count).saturating_add(1)..).zip(events) {
+        rows.push(cells(outgoing, place)?);
+    }
+    fetch(connection, INSERT, &rows).await?;
+    Ok(())
+}
+
+fn cells(outgoing: &Outgoing, seq: i64) -> Result<[Cell; 10], StoreError> {
+    let event = &outgoing.event;
+    let headers = serde_json::to_string(&event.headers)
+        .map_err(|error| StoreError::invalid(format!("headers of an event: {error}")))?;
+    Ok([
+        event.id.as_str().into(),
+        seq.into(),
+        outgoing.business.as_str().into(),
+        event.topic.as_str().into(),
+        event.key.as_str().into(),
+        event.payload.as_str().into(),
+        headers.into(),
+        outgoing.notification_id.as_str().into(),
+        outgoing.order_no.as_deref().into(),
+        outgoing.now.as_ms().into(),
+    ])
+}
+
+/// The events of one order, in the order of commits.
+pub(crate) async fn of_order(
+    pool: &AnyPool,
+    business: &str,
+    order_no: &str,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let rows = sqlx::query::<Any>(
+        "select id, seq, business, topic, key, payload, headers, notification_id, order_no, \
+         created_at_ms from outbox where business = $1 and order_no = $2 order by seq limit $3",
+    )
+    .bind(business)
+    .bind(order_no)
+    .bind(EVENTS_MAX)
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(StoredEvent::read).collect()
+}
+
+const INSERT: Statement = Statement {
+    columns: "id, seq, business, topic, key, payload, headers, notification_id, order_no, now_ms",
+    text: "insert into outbox (id, seq, business, topic, key, payload, headers, notification_id, \
+           order_no, created_at_ms, state) \
+           select v.*, 'ready' from v where v.id is not null on conflict (id) do nothing",
+    suffix: "",
+};
+
+/// Events that a look at one order shows.
+pub const EVENTS_MAX: i64 = 200;

@@ -1,0 +1,275 @@
+//! Settling: what a run decided becomes true, all of it or nothing.
+//!
+//! A group reads and locks what its settlements rest on, decides in memory who wins
+//! ([`crate::verdict`]), and writes for the winners. A lost race undoes nothing and spoils no
+//! neighbour. Locks are taken in one order everywhere: names, inbox rows, documents.
+
+use std::collections::{BTreeSet, HashMap};
+
+use callgate_core::outcome::Outcome;
+use callgate_core::time::Timestamp;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use crate::batch::{Cell, Statement, fetch};
+use crate::dialect::{Dialect, Lock};
+use crate::documents::{self, DocumentKey, ORDERS};
+use crate::error::{Blame, Fault, StoreError};
+use crate::history;
+use crate::inbox::InboxState;
+use crate::lease::Lease;
+use crate::outbox::Outgoing;
+use crate::settlement::{
+    AfterEnd, AfterSettlement, DocumentRead, Settled, Settlement, SubjectSeen,
+};
+use crate::verdict::{Held, Known, LeaseEnd, LeasedRow, RowChange, Settling, Writes, decide};
+
+/// An end of a last phase on its way.
+#[derive(Debug)]
+pub(crate) struct Finishing {
+    pub(crate) settlement: AfterSettlement,
+    pub(crate) now: Timestamp,
+}
+
+/// Answers, in the order of what was asked, and events for the outbox.
+pub(crate) type Verdicts = (Vec<Result<Settled, StoreError>>, Vec<Outgoing>);
+
+/// Settles a group.
+pub(crate) async fn run(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    group: &[Settling],
+) -> Result<Verdicts, Fault> {
+    if group.is_empty() {
+        return Ok(Verdicts::default());
+    }
+    let mut known = look(connection, dialect, group).await?;
+    let mut writes = Writes::default();
+    let mut answers = Vec::with_capacity(group.len());
+    let mut settled = BTreeSet::new();
+    for settling in group {
+        // A second settlement of one lease comes too late.
+        let answer = if settled.insert(settling.settlement.lease.id.as_str()) {
+            decide(&mut known, settling, &mut writes)
+        } else {
+            Ok(Settled::LostLease)
+        };
+        answers.push(answer);
+    }
+    write(connection, &mut writes).await?;
+    Ok((answers, writes.events))
+}
+
+/// Ends last phases.
+pub(crate) async fn finish(
+    connection: &mut AnyConnection,
+    group: &[Finishing],
+) -> Result<Verdicts, Fault> {
+    let mut once = BTreeSet::new();
+    let mut rows = Vec::new();
+    for finishing in group {
+        if once.insert(finishing.settlement.lease.id.as_str()) {
+            rows.push(cells(&finished(finishing)));
+        }
+    }
+    let mut ended = HashMap::new();
+    for row in fetch(connection, FINISH, &rows).await? {
+        let subject = row.try_get::<Option<String>, _>("subject")?;
+        ended.insert(row.try_get::<String, _>("id")?, subject);
+    }
+    let mut answers = Vec::with_capacity(group.len());
+    let mut events = Vec::new();
+    for Finishing { settlement, now } in group {
+        let Some(subject) = ended.remove(&settlement.lease.id) else {
+            answers.push(Ok(Settled::LostLease));
+            continue;
+        };
+        let count = events.len();
+        if settlement.end == AfterEnd::Done {
+            events.extend(settlement.events.iter().map(|event| Outgoing {
+                business: settlement.lease.business.clone(),
+                event: event.clone(),
+                notification_id: settlement.lease.id.clone(),
+                order_no: subject.clone(),
+                now: *now,
+            }));
+        }
+        let events = events.len().saturating_sub(count);
+        answers.push(Ok(Settled::Done { state: String::new(), version: 0, events }));
+    }
+    Ok((answers, events))
+}
+
+fn finished(Finishing { settlement, now }: &Finishing) -> RowChange {
+    let (state, due_at, reason) = match &settlement.end {
+        AfterEnd::Done => (InboxState::Done, None, None),
+        AfterEnd::Retry(reason, due_at) => (InboxState::After, Some(*due_at), Some(reason)),
+        AfterEnd::Review(reason) => (InboxState::Review, None, Some(reason)),
+    };
+    RowChange {
+        id: settlement.lease.id.clone(),
+        owner: settlement.lease.owner.clone(),
+        attempt: settlement.lease.attempt,
+        state,
+        due_at,
+        lease: LeaseEnd::Given,
+        reason: reason.cloned(),
+        outcome: None,
+        scratch: None,
+        plugin: None,
+        finished_at: due_at.is_none().then_some(*now),
+    }
+}
+
+/// Reads and locks everything that the group rests on.
+async fn look(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    group: &[Settling],
+) -> Result<Known, Fault> {
+    let mut known = Known::default();
+    let (mut names, mut ids, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for Settling { settlement, .. } in group {
+        let lease = &settlement.lease;
+        ids.insert(lease.id.as_str());
+        keys.extend(documents_of(settlement));
+        if let (SubjectSeen::Absent, Some(name)) = (settlement.subject, &lease.subject) {
+            names.insert((lease.business.as_str(), name.as_str()));
+        }
+    }
+    let rows: Vec<[Cell; 2]> = names.into_iter().map(|(a, b)| [a.into(), b.into()]).collect();
+    let share = Statement { suffix: dialect.lock(Lock::Share), ..NAMES };
+    for row in fetch(connection, share, &rows).await? {
+        if row.try_get::<Option<String>, _>("order_no")?.is_some() {
+            known.registered.insert((row.try_get("business")?, row.try_get("alias")?));
+        }
+    }
+    let update = dialect.lock(Lock::Update);
+    let rows: Vec<[Cell; 1]> = ids.into_iter().map(|id| [id.into()]).collect();
+    for row in fetch(connection, Statement { suffix: update, ..ROWS }, &rows).await? {
+        known.rows.insert(row.try_get("id")?, leased_row(&row)?);
+    }
+    for found in documents::find(connection, update, keys.iter()).await? {
+        let state = found.state.map(String::from).unwrap_or_default();
+        let held = Held { version: found.version, state };
+        known.documents.insert((found.business, found.collection, found.key), held);
+    }
+    let meanings: BTreeSet<_> = known
+        .rows
+        .values()
+        .map(|row| {
+            let subject = row.subject.clone().unwrap_or_default();
+            (row.business.clone(), subject, row.meaning_key.clone())
+        })
+        .collect();
+    known.meanings.extend(history::advanced(connection, meanings.iter()).await?);
+    Ok(known)
+}
+
+/// The documents that a settlement reads or writes.
+fn documents_of(settlement: &Settlement) -> Vec<DocumentKey> {
+    let Lease { business, subject, .. } = &settlement.lease;
+    let mut keys = Vec::new();
+    if let Some(subject) = subject {
+        keys.push((business.clone(), ORDERS.to_owned(), subject.clone()));
+    }
+    for DocumentRead { document, .. } in &settlement.reads {
+        keys.push((business.clone(), document.collection.clone(), document.key.clone()));
+    }
+    if let Outcome::Advance(step) = &settlement.outcome {
+        for write in step.writes() {
+            keys.push((business.clone(), write.collection.clone(), write.key.clone()));
+        }
+    }
+    keys
+}
+
+fn leased_row(row: &AnyRow) -> Result<LeasedRow, sqlx::Error> {
+    Ok(LeasedRow {
+        business: row.try_get("business")?,
+        subject: row.try_get("subject")?,
+        channel: row.try_get("channel")?,
+        event_type: row.try_get("event_type")?,
+        meaning_key: row.try_get("meaning_key")?,
+        state: row.try_get("state")?,
+        owner: row.try_get("lease_owner")?,
+        attempts: row.try_get("attempts")?,
+    })
+}
+
+async fn write(connection: &mut AnyConnection, writes: &mut Writes) -> Result<(), Fault> {
+    documents::insert(connection, &mut writes.inserts).await?;
+    let updated = documents::update(connection, &writes.versions).await?;
+    history::insert(connection, &writes.history).await?;
+    let rows: Vec<_> = writes.rows.iter().map(cells).collect();
+    let settled = fetch(connection, SETTLE, &rows).await?.len();
+    // Everything was locked or alone; if not, nothing of this may be committed.
+    if updated != writes.versions.len() || settled != writes.rows.len() {
+        return Err(Fault::Group(Blame::Race));
+    }
+    Ok(())
+}
+
+fn cells(change: &RowChange) -> [Cell; 12] {
+    let reason = change.reason.as_ref();
+    let keeps = match change.lease {
+        LeaseEnd::Held => Some("yes"),
+        LeaseEnd::Given => None,
+    };
+    [
+        change.id.as_str().into(),
+        change.owner.as_str().into(),
+        change.attempt.into(),
+        change.state.as_str().into(),
+        change.due_at.map(Timestamp::as_ms).into(),
+        keeps.into(),
+        reason.map(|reason| reason.code.as_ref()).into(),
+        reason.map(|reason| reason.text.as_str()).into(),
+        change.outcome.into(),
+        change.scratch.as_deref().into(),
+        change.plugin.as_deref().into(),
+        change.finished_at.map(Timestamp::as_ms).into(),
+    ]
+}
+
+const NAMES: Statement = Statement {
+    columns: "business, alias",
+    text: "select t.business, t.alias, t.order_no from v \
+           join order_aliases t on t.business = v.business and t.alias = v.alias \
+           order by t.business, t.alias",
+    suffix: "",
+};
+
+const ROWS: Statement = Statement {
+    columns: "id",
+    text: "select t.id, t.business, t.subject, t.channel, t.event_type, t.meaning_key, t.state, \
+           t.lease_owner, t.attempts from v join inbox t on t.id = v.id order by t.id",
+    suffix: "",
+};
+
+/// The change of a row that its worker still holds; the states that it may be in follow.
+macro_rules! change {
+    ($states:literal) => {
+        concat!(
+            "update inbox set state = v.new_state, due_at_ms = v.new_due_ms, \
+             leased_until_ms = case when v.keeps is not null then inbox.leased_until_ms end, \
+             lease_owner = case when v.keeps is not null then inbox.lease_owner end, \
+             reason_code = v.new_code, reason_text = v.new_text, \
+             outcome = coalesce(v.new_outcome, inbox.outcome), \
+             scratch = coalesce(v.new_scratch, inbox.scratch), \
+             plugin = coalesce(v.new_plugin, inbox.plugin), finished_at_ms = v.new_finished_ms \
+             from v where inbox.id = v.row_id and inbox.lease_owner = v.row_owner \
+             and inbox.attempts = v.row_attempt and inbox.state ",
+            $states,
+            " returning id, subject"
+        )
+    };
+}
+
+const CHANGED: &str = "row_id, row_owner, row_attempt, new_state, new_due_ms, keeps, new_code, \
+                       new_text, new_outcome, new_scratch, new_plugin, new_finished_ms";
+
+const SETTLE: Statement =
+    Statement { columns: CHANGED, text: change!("in ('ready', 'parked')"), suffix: "" };
+
+const FINISH: Statement = Statement { columns: CHANGED, text: change!("= 'after'"), suffix: "" };

@@ -1,0 +1,268 @@
+//! [`Store`]: open it, act on it, look at it, close it.
+
+use std::sync::Arc;
+
+use callgate_core::time::Timestamp;
+use sqlx::AnyPool;
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use uuid::{ContextV7, Uuid};
+
+use crate::accept::{Arrival, Callback, Receipt};
+use crate::bell::{Bell, Rope};
+use crate::dialect::{Pools, connect};
+use crate::documents::{self, Document, DocumentRef};
+use crate::error::StoreError;
+use crate::group::{Operation, Reply};
+use crate::inbox::{self, Counts, StoredNotification};
+use crate::lease::{Claim, ClaimRequest, Job};
+use crate::order::{self, OrderView};
+use crate::outbox::{self, StoredEvent};
+use crate::register::{NewOrder, Registered, Registration};
+use crate::schema::migrate;
+use crate::settings::Settings;
+use crate::settle::Finishing;
+use crate::settlement::{AfterSettlement, Settled, Settlement};
+use crate::verdict::Settling;
+use crate::writer::Writer;
+
+/// Everything that lasts. Clones are the same store.
+///
+/// An act that was sent is done even where its caller goes away; whoever has the answer knows
+/// that it is on disk.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Rooms>);
+
+#[derive(Debug)]
+struct Rooms {
+    pools: Arc<Pools>,
+    waiting: mpsc::Sender<Operation>,
+    stop: watch::Sender<bool>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    work: Arc<Rope>,
+    settled: Arc<Rope>,
+    /// Keeps ids of one millisecond in order.
+    ids: std::sync::Mutex<ContextV7>,
+}
+
+impl Store {
+    /// Opens the database, creating the file where it is SQLite's, and brings it to this
+    /// program's schema. Needs a Tokio runtime, on which the writer lives.
+    ///
+    /// # Errors
+    /// [`StoreError::Settings`] for a wrong setting, [`StoreError::Denied`] where the database
+    /// does not let us in, [`StoreError::Newer`] where a newer program migrated it,
+    /// [`StoreError::Corrupt`] where it is no database of this program, and
+    /// [`StoreError::Unavailable`] where it cannot be reached.
+    pub async fn open(settings: &Settings) -> Result<Self, StoreError> {
+        settings.check()?;
+        let pools = Arc::new(connect(settings).await?);
+        migrate(&pools).await?;
+        let (waiting, taken) = mpsc::channel(settings.queue_max);
+        let (stop, stopped) = watch::channel(false);
+        let (work, settled) = (Arc::new(Rope::new()), Arc::new(Rope::new()));
+        let writer = Writer {
+            pools: Arc::clone(&pools),
+            group_max: settings.group_max,
+            order_block_ms: settings.order_block_ms,
+            work: Arc::clone(&work),
+            settled: Arc::clone(&settled),
+        };
+        let writer = Mutex::new(Some(tokio::spawn(writer.work(taken, stopped))));
+        let ids = std::sync::Mutex::new(ContextV7::new());
+        Ok(Self(Arc::new(Rooms { pools, waiting, stop, writer, work, settled, ids })))
+    }
+
+    /// Stores a callback, once for each delivery key; a repeat is counted.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]; nothing was acknowledged, and the gateway must send it again.
+    pub async fn accept(&self, callback: Callback, now: Timestamp) -> Result<Receipt, StoreError> {
+        let parts = callback.verified.notifications().len();
+        let ids = (0..parts).map(|_| self.new_id(now)).collect();
+        let arrival = Arrival { callback, ids, now };
+        arrival.check()?;
+        self.ask(|reply| Operation::Accept(arrival, reply)).await
+    }
+
+    /// Hands out what is due, in order of arrival for each order and never two of one order.
+    ///
+    /// A claim that is given up while it waits may still lease jobs; they come back when the
+    /// lease ends.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for an impossible request, else as the database fails.
+    pub async fn claim(
+        &self,
+        request: ClaimRequest,
+        now: Timestamp,
+    ) -> Result<Vec<Job>, StoreError> {
+        request.check()?;
+        self.ask(|reply| Operation::Claim(Claim { request, now }, reply)).await
+    }
+
+    /// Makes what a run decided true, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] where the settlement is impossible, else as the database fails. In
+    /// both cases nothing was written and the lease is as it was.
+    pub async fn settle(
+        &self,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<Settled, StoreError> {
+        let settling = Box::new(Settling { settlement, history_id: self.new_id(now), now });
+        self.ask(|reply| Operation::Settle(settling, reply)).await
+    }
+
+    /// Ends the last phase of a notification whose advance is committed.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn finish_after(
+        &self,
+        settlement: AfterSettlement,
+        now: Timestamp,
+    ) -> Result<Settled, StoreError> {
+        let finishing = Box::new(Finishing { settlement, now });
+        self.ask(|reply| Operation::Finish(finishing, reply)).await
+    }
+
+    /// Registers an order, and releases what was parked for it. The same registration again
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for an impossible order, else as the database fails.
+    pub async fn register(
+        &self,
+        order: NewOrder,
+        now: Timestamp,
+    ) -> Result<Registered, StoreError> {
+        let registration = Box::new(Registration::new(order, now)?);
+        self.ask(|reply| Operation::Register(registration, reply)).await
+    }
+
+    /// Rings when there may be something to claim: a new notification, a released one, or one
+    /// whose predecessor was settled. Other hosts and passing time do not ring it.
+    #[must_use]
+    pub fn work_bell(&self) -> Bell {
+        self.0.work.bell()
+    }
+
+    /// Rings when something was settled on this host.
+    #[must_use]
+    pub fn settled_bell(&self) -> Bell {
+        self.0.settled.bell()
+    }
+
+    /// The order that is known by this number or alias, with everything about it.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn order(&self, business: &str, name: &str) -> Result<Option<OrderView>, StoreError> {
+        order::view(self.readers(), business, name).await
+    }
+
+    /// Several documents of one business, in the order asked; at most
+    /// [`DOCUMENTS_MAX`](crate::DOCUMENTS_MAX).
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for more, else as the database fails.
+    pub async fn documents(
+        &self,
+        business: &str,
+        refs: &[DocumentRef],
+    ) -> Result<Vec<Option<Document>>, StoreError> {
+        documents::several(self.readers(), business, refs).await
+    }
+
+    /// One notification by its id.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn notification(&self, id: &str) -> Result<Option<StoredNotification>, StoreError> {
+        inbox::notification_by_id(self.readers(), id).await
+    }
+
+    /// The callback that a notification came in, as received; `None` for the later parts of a
+    /// combined callback, which share the first one's.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn raw_callback(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        inbox::raw(self.readers(), id).await
+    }
+
+    /// What was heard of an order that may not be registered, by its number or by the name it
+    /// was called, in order of arrival.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn notifications_of(
+        &self,
+        business: &str,
+        name: &str,
+    ) -> Result<Vec<StoredNotification>, StoreError> {
+        let order_no = order::resolve(self.readers(), business, name).await?;
+        inbox::of_subject(self.readers(), business, order_no.as_deref().unwrap_or(name)).await
+    }
+
+    /// The events of an order, in the order of commits.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn events_of(
+        &self,
+        business: &str,
+        order_no: &str,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        outbox::of_order(self.readers(), business, order_no).await
+    }
+
+    /// How many notifications are where, finished ones apart.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn counts(&self) -> Result<Counts, StoreError> {
+        inbox::counts(self.readers()).await
+    }
+
+    /// How old the oldest notification is that is not finished, in milliseconds.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn oldest_open_ms(&self, now: Timestamp) -> Result<Option<i64>, StoreError> {
+        Ok(inbox::oldest_open(self.readers()).await?.map(|oldest| now.ms_since(oldest)))
+    }
+
+    /// Takes nothing new, ends what waits, and closes the database. A second call does nothing.
+    pub async fn close(&self) {
+        self.0.stop.send_replace(true);
+        if let Some(writer) = self.0.writer.lock().await.take()
+            && let Err(error) = writer.await
+        {
+            tracing::error!(%error, "the store's writer ended badly");
+        }
+        self.0.pools.writer.close().await;
+        self.0.pools.readers.close().await;
+    }
+
+    fn readers(&self) -> &AnyPool {
+        &self.0.pools.readers
+    }
+
+    async fn ask<T>(&self, operation: impl FnOnce(Reply<T>) -> Operation) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.waiting.send(operation(reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// A UUID of version 7 of this moment; later ones sort later.
+    fn new_id(&self, now: Timestamp) -> String {
+        let seconds = u64::try_from(now.as_ms().div_euclid(1000)).unwrap_or(0);
+        let rest = u32::try_from(now.as_ms().rem_euclid(1000)).unwrap_or(0);
+        let moment =
+            uuid::Timestamp::from_unix(&self.0.ids, seconds, rest.saturating_mul(1_000_000));
+        Uuid::new_v7(moment).to_string()
+    }
+}

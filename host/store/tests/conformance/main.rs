@@ -1,0 +1,90 @@
+//! One list of store stories, told to SQLite and to PostgreSQL.
+//!
+//! Files: `house` opens databases, `gateway` signs callbacks, `acts` are the verbs of the stories,
+//! which follow by subject.
+
+mod house;
+
+mod gateway;
+
+mod acts;
+
+mod accepting;
+
+mod claiming;
+
+mod settling;
+
+mod registering;
+
+mod opening;
+
+/// Tells each story twice.
+macro_rules! stories {
+    ($($subject:ident: $($story:ident)+;)+) => {
+        mod sqlite {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $story() {
+                    crate::$subject::$story(&crate::house::House::sqlite()).await;
+                }
+            )+)+
+        }
+        mod postgres {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $story() {
+                    if let Some(house) = crate::house::House::postgres().await {
+                        crate::$subject::$story(&house).await;
+                    }
+                }
+            )+)+
+        }
+    };
+}
+
+stories! {
+    accepting:
+        a_callback_is_stored_with_everything_it_says
+        a_repeat_is_counted_and_not_stored_again
+        concurrent_repeats_of_one_delivery_key_make_one_row
+        two_hosts_that_hear_the_same_callbacks_store_each_once
+        every_part_of_a_combined_callback_is_a_notification
+        the_same_key_of_another_channel_is_another_message
+        an_impossible_callback_fails_alone_and_its_neighbours_are_stored
+        what_was_accepted_is_there_after_closing_and_opening
+        the_bell_rings_also_for_what_came_before_waiting;
+    claiming:
+        a_claim_carries_the_notification_and_its_order
+        notifications_of_one_order_are_claimed_one_after_the_other
+        different_orders_are_claimed_side_by_side
+        a_limit_is_kept_and_claims_of_one_group_share
+        a_lease_that_ran_out_is_claimed_again_and_the_old_owner_loses
+        a_poisoned_notification_blocks_its_order_only_for_the_bound
+        ten_hosts_that_claim_one_order_get_it_once
+        a_claim_that_finds_nothing_is_empty;
+    settling:
+        an_advance_writes_state_documents_history_and_events_together
+        a_meaning_advances_its_order_once
+        two_messages_of_one_meaning_in_one_group_advance_once
+        a_version_that_was_lost_is_run_again_and_wins
+        an_expectation_that_fails_leaves_nothing_behind
+        a_document_that_was_read_must_still_hold
+        of_two_jobs_that_write_one_document_the_second_loses
+        a_kept_notification_is_done_with_its_reason
+        a_retry_is_due_later_and_not_before
+        the_last_phase_runs_under_the_same_lease_and_commits_its_events
+        a_settlement_that_makes_no_sense_spoils_no_neighbour
+        events_keep_the_order_of_commits
+        a_run_that_keeps_the_state_uses_its_meaning_up;
+    registering:
+        a_registration_repeated_is_the_same
+        every_field_that_differs_is_named
+        a_name_belongs_to_one_order
+        a_parked_notification_runs_once_its_order_is_registered
+        a_parked_notification_is_found_by_an_alias
+        an_order_registered_during_the_run_releases_instead_of_parking
+        a_parked_notification_is_due_when_its_wait_is_over
+        registering_and_parking_on_two_hosts_never_miss_each_other
+        an_order_shows_everything_about_itself;
+}

@@ -1,0 +1,141 @@
+//! The one writer: takes what waits, runs it as one transaction, commits, answers everybody.
+//!
+//! Where a group fails as a whole, its operations are run one by one: one of them is to blame, or
+//! another host was faster. Where the database itself fails, everybody gets the fault, and nobody
+//! was told that anything is stored.
+
+use std::sync::Arc;
+
+use metrics::{counter, gauge, histogram};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::bell::Rope;
+use crate::dialect::Pools;
+use crate::error::{Blame, Fault, StoreError};
+use crate::group::{Answers, Group, Operation, Work};
+
+/// What the writer works with.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) pools: Arc<Pools>,
+    pub(crate) group_max: usize,
+    pub(crate) order_block_ms: i64,
+    /// Rung when there may be something to claim.
+    pub(crate) work: Arc<Rope>,
+    /// Rung when something was settled.
+    pub(crate) settled: Arc<Rope>,
+}
+
+impl Writer {
+    /// Works until nobody can ask any more, or until `stop` says so; then ends what waits.
+    pub(crate) async fn work(
+        self,
+        mut waiting: mpsc::Receiver<Operation>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut operations = Vec::with_capacity(self.group_max);
+        loop {
+            let taken = tokio::select! {
+                biased;
+                // After this nobody can ask; what waits is still taken, until nothing is left.
+                _ = stop.wait_for(|stop| *stop), if !waiting.is_closed() => {
+                    waiting.close();
+                    continue;
+                }
+                taken = waiting.recv_many(&mut operations, self.group_max) => taken,
+            };
+            if taken == 0 {
+                return;
+            }
+            gauge!("callgate_store_queue_length").set(small(waiting.len()));
+            self.run(Group::of(operations.drain(..))).await;
+        }
+    }
+
+    async fn run(&self, group: Group) {
+        match self.attempt(&group).await {
+            Ok(answers) => self.finish(group, answers),
+            Err(Fault::Everybody(error)) => fail(group, &error),
+            Err(Fault::Group(blame)) => {
+                counter!("callgate_store_groups_split_total").increment(1);
+                let alone = group.len() == 1;
+                tracing::debug!(operations = group.len(), ?blame, "group runs one by one");
+                match blame {
+                    Blame::Operation(error) if alone => fail(group, &error),
+                    Blame::Operation(_) | Blame::Race => {
+                        for single in group.split() {
+                            self.run_single(single).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs one operation by itself, again where another host was faster.
+    async fn run_single(&self, single: Group) {
+        for _ in 0..TRIES {
+            match self.attempt(&single).await {
+                Ok(answers) => return self.finish(single, answers),
+                Err(Fault::Everybody(error) | Fault::Group(Blame::Operation(error))) => {
+                    return fail(single, &error);
+                }
+                Err(Fault::Group(Blame::Race)) => {}
+            }
+        }
+        fail(single, &StoreError::Conflict { tries: TRIES });
+    }
+
+    async fn attempt(&self, group: &Group) -> Result<Answers, Fault> {
+        let dialect = self.pools.dialect;
+        let started = Instant::now();
+        let mut transaction = self.pools.writer.begin_with(dialect.begin()).await?;
+        let answers = group.run(&mut transaction, dialect, self.order_block_ms).await;
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(fault) => {
+                // A connection that cannot roll back is broken, and the pool will find out.
+                drop(transaction.rollback().await);
+                return Err(fault);
+            }
+        };
+        let ran = Instant::now();
+        transaction.commit().await.map_err(commit_fault)?;
+        histogram!("callgate_store_group_size").record(small(group.len()));
+        histogram!("callgate_store_run_seconds").record(ran.duration_since(started).as_secs_f64());
+        histogram!("callgate_store_commit_seconds").record(ran.elapsed().as_secs_f64());
+        Ok(answers)
+    }
+
+    fn finish(&self, group: Group, answers: Answers) {
+        let (work, settled) = (answers.work, answers.settled);
+        group.answer(answers);
+        if work == Work::New {
+            self.work.ring();
+        }
+        if settled == Work::New {
+            self.settled.ring();
+        }
+    }
+}
+
+/// A commit that failed is nobody's fault in particular.
+fn commit_fault(error: sqlx::Error) -> Fault {
+    match Fault::from(error) {
+        Fault::Group(Blame::Race) => Fault::Group(Blame::Race),
+        Fault::Group(Blame::Operation(error)) | Fault::Everybody(error) => Fault::Everybody(error),
+    }
+}
+
+fn fail(group: Group, error: &StoreError) {
+    counter!("callgate_store_faults_total", "code" => error.code()).increment(1);
+    group.fail(error);
+}
+
+fn small(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// How often an operation is tried when other hosts are faster every time.
+const TRIES: u32 = 5;

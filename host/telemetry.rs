@@ -1,0 +1,155 @@
+//! Logs and metrics: what goes to people and to their machines.
+//!
+//! Logs go to the standard error stream; the standard output belongs to commands. Never logged:
+//! bodies, signatures, keys, personal data.
+
+use std::sync::PoisonError;
+
+use callgate_core::time::Timestamp;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+/// How the log is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The form of a line.
+    pub format: Format,
+    /// What is logged, such as `info` or `info,callgate=debug`.
+    pub filter: String,
+    /// Lines a second about refused callbacks; more are counted and summed up.
+    pub refused_lines_per_s: u32,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// Starts logging for the whole process. A second call changes nothing.
+///
+/// # Errors
+/// Where the filter cannot be read.
+pub fn start_log(settings: &Settings) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder().parse(&settings.filter).map_err(|error| {
+        anyhow::anyhow!("log.filter: {error}, expected a filter such as `info`")
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match settings.format {
+        Format::Text => builder.with_ansi(false).try_init(),
+        Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logging was started before");
+    }
+    Ok(())
+}
+
+/// Starts collecting metrics for the whole process; the handle renders them.
+///
+/// # Errors
+/// Where another recorder is installed already or the buckets are refused.
+pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), SIZES)?
+        .install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+/// The help text of each metric stands here, so that one list documents them all.
+fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+    describe_counter!(
+        "callgate_callbacks_total",
+        "Callbacks by channel, outcome (new, seen, refused, unavailable) and reason code."
+    );
+    describe_histogram!(
+        "callgate_answer_seconds",
+        "Time from the whole request read to the answer handed out, by channel."
+    );
+    describe_counter!(
+        "callgate_outcomes_total",
+        "Decided notifications by business, outcome and reason code."
+    );
+    describe_histogram!("callgate_run_seconds", "Duration of runs by plugin.");
+    describe_counter!("callgate_faults_total", "Faults of plugins by plugin, kind and phase.");
+    describe_gauge!("callgate_notifications", "Stored notifications that are not done, by state.");
+    describe_gauge!(
+        "callgate_oldest_open_seconds",
+        "Age of the oldest notification that is due and not done."
+    );
+    describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
+}
+
+/// From a tenth of a millisecond to the gateways' five seconds and past it.
+const SECONDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0,
+];
+
+/// Group sizes.
+const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// How many lines may be written a second; the others are counted.
+#[derive(Debug)]
+pub struct LineBudget {
+    per_second: u32,
+    state: std::sync::Mutex<LineState>,
+}
+
+#[derive(Debug, Default)]
+struct LineState {
+    second: i64,
+    written: u32,
+    suppressed: u64,
+}
+
+impl LineBudget {
+    /// A budget of some lines a second.
+    #[must_use]
+    pub fn new(per_second: u32) -> Self {
+        Self { per_second, state: std::sync::Mutex::default() }
+    }
+
+    /// Takes one line: the number of lines suppressed since the last one written, or `None`
+    /// where this second's lines are used up.
+    #[must_use]
+    pub fn take(&self, now: Timestamp) -> Option<u64> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let second = now.as_ms().div_euclid(1000);
+        if second != state.second {
+            state.second = second;
+            state.written = 0;
+        }
+        if state.written >= self.per_second {
+            state.suppressed = state.suppressed.saturating_add(1);
+            return None;
+        }
+        state.written = state.written.saturating_add(1);
+        Some(std::mem::take(&mut state.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callgate_core::time::Timestamp;
+
+    use super::LineBudget;
+
+    #[test]
+    fn lines_over_the_budget_are_counted_and_told_with_the_next_one() {
+        let budget = LineBudget::new(2);
+        let at = Timestamp::from_seconds;
+        assert_eq!([at(1); 4].map(|now| budget.take(now)), [Some(0), Some(0), None, None]);
+        assert_eq!([at(2); 2].map(|now| budget.take(now)), [Some(2), Some(0)]);
+    }
+}

@@ -1,0 +1,6 @@
+//! URL-encoded forms.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    callgate_fuzz::form(input);
+});

@@ -1,0 +1,6 @@
+//! WeChat Pay v2: the body of a callback.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    callgate_fuzz::wechat_v2(input);
+});

@@ -1,0 +1,3 @@
+;; Answers with an address outside its memory.
+(func $speak (result i32)
+  (i32.const -16))

@@ -1,0 +1,83 @@
+;; The neighbour: an honest processor that uses most of the contract and trusts nothing it did not
+;; check itself.
+(import "exchange" "body" (func $body (param i32)))
+(import "exchange" "scratch" (func $scratch (param i32)))
+(import "exchange" "set-scratch" (func $set_scratch (param i32 i32 i32)))
+(import "documents" "get" (func $get (param i32 i32 i32 i32 i32)))
+(import "documents" "put" (func $put (param i32 i32 i32 i32 i32 i32 i32 i32)))
+(import "documents" "merge" (func $merge (param i32 i32 i32 i32 i32 i32 i32 i32)))
+(import "events" "emit" (func $emit (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+(import "log" "write" (func $log (param i32 i32 i32 i32 i32)))
+(import "clock" "new-id" (func $new_id (param i32)))
+
+(data (i32.const 1024) "orders")
+(data (i32.const 1032) "o-1")
+(data (i32.const 1040) "ledger")
+(data (i32.const 1048) "l-1")
+(data (i32.const 1056) "l-2")
+(data (i32.const 1064) "{\22paid\22:true}")
+(data (i32.const 1080) "order.paid")
+(data (i32.const 1096) "{\22entry\22:1}")
+(data (i32.const 1112) "work done")
+
+;; Traps where an import did not answer ok.
+(func $expect_ok (param $result i32)
+  (if (i32.load8_u (local.get $result)) (then unreachable)))
+
+;; Keeps the body as scratch and asks for ledger/l-1.
+(func (export "prepare") (result i32)
+  (call $body (i32.const 2048))
+  (call $set_scratch (i32.load (i32.const 2048)) (i32.load (i32.const 2052)) (i32.const 2064))
+  (call $expect_ok (i32.const 2064))
+  (i32.store (i32.const 4096) (i32.const 1040)) (i32.store (i32.const 4100) (i32.const 6))
+  (i32.store (i32.const 4104) (i32.const 1048)) (i32.store (i32.const 4108) (i32.const 3))
+  (i32.store (i32.const 160) (i32.const 0))
+  (i32.store (i32.const 164) (i32.const 4096))
+  (i32.store (i32.const 168) (i32.const 1))
+  (i32.const 160))
+
+;; Wants the ledger entry and the scratch to be there.
+(func (export "check") (result i32)
+  (call $get (i32.const 1040) (i32.const 6) (i32.const 1048) (i32.const 3) (i32.const 2048))
+  (call $expect_ok (i32.const 2048))
+  (if (i32.ne (i32.load8_u (i32.const 2056)) (i32.const 1)) (then unreachable))
+  (call $scratch (i32.const 2048))
+  (if (i32.eqz (i32.load (i32.const 2052))) (then unreachable))
+  (i32.const 0))
+
+(func (export "next-state") (result i32)
+  (call $move (i32.const 312) (i32.const 4)))
+
+;; Marks the order as paid, writes a new ledger entry, tells the world.
+(func (export "action") (result i32)
+  (call $merge (i32.const 1024) (i32.const 6) (i32.const 1032) (i32.const 3)
+               (i32.const 1064) (i32.const 13) (i32.const 1) (i32.const 2048))
+  (call $expect_ok (i32.const 2048))
+  (call $put (i32.const 1040) (i32.const 6) (i32.const 1056) (i32.const 3)
+             (i32.const 1096) (i32.const 11) (i32.const 0) (i32.const 2048))
+  (call $expect_ok (i32.const 2048))
+  (call $emit (i32.const 1080) (i32.const 10) (i32.const 1032) (i32.const 3)
+              (i32.const 1096) (i32.const 11) (i32.const 0) (i32.const 0) (i32.const 2048))
+  (call $expect_ok (i32.const 2048))
+  (call $log (i32.const 2) (i32.const 1112) (i32.const 9) (i32.const 0) (i32.const 0))
+  (i32.const 0))
+
+;; Writes the entry it has read, and an id as its scratch.
+(func (export "save") (result i32)
+  (call $put (i32.const 1040) (i32.const 6) (i32.const 1048) (i32.const 3)
+             (i32.const 1096) (i32.const 11) (i32.const 1) (i32.const 2048))
+  (call $expect_ok (i32.const 2048))
+  (call $new_id (i32.const 2048))
+  (memory.copy (i32.const 4097) (i32.load (i32.const 2048)) (i32.load (i32.const 2052)))
+  (i32.store8 (i32.const 4096) (i32.const 34))
+  (i32.store8 (i32.add (i32.const 4097) (i32.load (i32.const 2052))) (i32.const 34))
+  (call $set_scratch (i32.const 4096) (i32.add (i32.load (i32.const 2052)) (i32.const 2))
+                     (i32.const 2064))
+  (call $expect_ok (i32.const 2064))
+  (i32.const 0))
+
+(func (export "after") (param i32 i32 i64 i32) (result i32)
+  (call $emit (i32.const 1080) (i32.const 10) (i32.const 1032) (i32.const 3)
+              (i32.const 1096) (i32.const 11) (i32.const 0) (i32.const 0) (i32.const 2048))
+  (call $expect_ok (i32.const 2048))
+  (i32.const 0))

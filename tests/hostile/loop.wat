@@ -1,0 +1,3 @@
+;; Never comes back.
+(func $attack
+  (loop $again (br $again)))

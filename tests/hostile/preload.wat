@@ -1,0 +1,10 @@
+;; Asks `prepare` to load a document of a collection.
+(data (i32.const 1024) "vaults")
+(data (i32.const 1032) "v-1")
+(func (export "prepare") (result i32)
+  (i32.store (i32.const 4096) (i32.const 1024)) (i32.store (i32.const 4100) (i32.const 6))
+  (i32.store (i32.const 4104) (i32.const 1032)) (i32.store (i32.const 4108) (i32.const 3))
+  (i32.store (i32.const 160) (i32.const 0))
+  (i32.store (i32.const 164) (i32.const 4096))
+  (i32.store (i32.const 168) (i32.const 1))
+  (i32.const 160))

@@ -1,0 +1,10 @@
+;; Stages one document, "as-read", and tells the answer.
+(import "documents" "put" (func $put (param i32 i32 i32 i32 i32 i32 i32 i32)))
+(data (i32.const 1024) "ledger")
+(data (i32.const 1032) "l-1")
+(data (i32.const 1040) "{\22a\22:1}")
+(global $expect i32 (i32.const 1))
+(func $speak (result i32)
+  (call $put (i32.const 1024) (i32.const 6) (i32.const 1032) (i32.const 3)
+             (i32.const 1040) (i32.const 7) (global.get $expect) (i32.const 2048))
+  (call $tell (i32.const 2048) (i32.const 2052)))

@@ -1,0 +1,3 @@
+;; Gives up at once, as a panic does.
+(func $attack
+  unreachable)

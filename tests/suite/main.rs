@@ -1,0 +1,28 @@
+//! The house used from outside: raw bytes over real sockets, as a gateway, a business's back end
+//! and an operator would.
+//!
+//! Reading order: `house` (a server of one's own, and its verbs), then the stories.
+
+mod house;
+
+mod cases;
+
+mod many;
+
+mod refuse;
+
+mod orders;
+
+mod park;
+
+mod processed;
+
+mod front_door;
+
+mod start;
+
+mod crash;
+
+mod clients;
+
+mod tidy;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use callgate_sandbox::engine::Sandbox;
+use callgate_sandbox::grants::Grants;
 use callgate_sandbox::load::Source;
-use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::registry::Registry;
 use callgate_store::Store;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -100,31 +100,19 @@ pub async fn plugins(config: &Config) -> anyhow::Result<Arc<Registry>> {
         let source = Source {
             bytes,
             limits: settings.limits.clone(),
-            grants: settings.grants.clone(),
+            grants: Grants {
+                businesses: Some(settings.businesses.iter().cloned().collect()),
+                ..settings.grants.clone()
+            },
             config: settings.config.clone(),
         };
         let plugin = sandbox
             .load(source)
             .await
             .with_context(|| format!("plugins.{name}: {file} is refused"))?;
-        for_its_businesses(name, &settings.businesses, &plugin)?;
         loaded.push(Arc::new(plugin));
     }
     Ok(Arc::new(Registry::build(loaded).context("plugins")?))
-}
-
-/// A processor may claim routes only for the businesses that the configuration gives it.
-fn for_its_businesses(name: &str, businesses: &[String], plugin: &Plugin) -> anyhow::Result<()> {
-    for route in &plugin.descriptor().routes {
-        if !businesses.contains(&route.business) {
-            anyhow::bail!(
-                "plugins.{name}.businesses: the processor claims a route for {}, which is not in \
-                 the list; add it there if it should have it",
-                route.business
-            );
-        }
-    }
-    Ok(())
 }
 
 async fn bind(settings: &ListenerSettings, key: &str) -> anyhow::Result<TcpListener> {

@@ -76,7 +76,8 @@ create table inbox (
     reason_code text,
     reason_text text,
     -- What the host decided last. repeated: another message with this meaning was first.
-    outcome text check (outcome in ('advance', 'keep', 'park', 'retry', 'review', 'repeated')),
+    outcome text check (outcome in ('advance', 'keep', 'park', 'retry', 'defer', 'review',
+        'repeated')),
     -- JSON that a run left for its later phases.
     scratch text,
     -- The processor of the last run.

@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use callgate_trigger::cases::{self, Stage};
+use callgate_trigger::cases;
 use callgate_trigger::channel::{Channel, Gateway};
-use callgate_trigger::draw::Draw;
 use callgate_trigger::keys::Keys;
 use clap::{Args, Subcommand};
 
@@ -37,7 +36,7 @@ pub(super) struct Trigger {
 enum Action {
     /// Make throw-away keys and the matching channel configuration.
     Keys(KeyFolder),
-    /// List the cases of each gateway.
+    /// List the cases of each channel.
     List,
     /// Post the callbacks of a case, or of `all`, and check what comes back.
     Run(Box<Run>),
@@ -136,13 +135,10 @@ fn write_private(path: &Path, content: &str) -> anyhow::Result<()> {
 }
 
 fn list() {
-    let now = Clock::system().now();
-    for gateway in Gateway::ALL {
-        print(&format!("{gateway}\n"));
-        let Ok(keys) = Keys::generate(now) else { return };
-        let stage = Stage::new(&keys.accounts, gateway.main_channel(), now);
-        for case in cases::all(&stage, &mut Draw::seeded(0)) {
-            print(&format!("  {:<18} {}\n", case.name, case.about));
+    for channel in Channel::ALL {
+        print(&format!("{}\n", channel.name()));
+        for (name, about) in cases::told_on(channel) {
+            print(&format!("  {name:<18} {about}\n"));
         }
     }
 }

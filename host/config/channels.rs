@@ -71,7 +71,8 @@ pub(super) fn open(
         let channel = open_one(&name, &key, secrets::resolve(fields, &key, folder)?)?;
         if !businesses.contains(&channel.business.as_str()) {
             let business = &channel.business;
-            let problem = format!("`{business}` is not configured, expected [businesses.{business}]");
+            let problem =
+                format!("`{business}` is not configured, expected [businesses.{business}]");
             return Err(ConfigError::new(format!("{key}.business"), problem));
         }
         channels.insert(name, Arc::new(channel));
@@ -94,9 +95,8 @@ fn open_one(name: &str, key: &str, mut fields: toml::Table) -> Result<Channel, C
         return Err(ConfigError::new(format!("{key}.answer_within_ms"), problem));
     }
     let settings: gateway::Settings = read(toml::Value::Table(fields), key)?;
-    let gateway = gateway::open(settings).map_err(|error| {
-        ConfigError::new(format!("{key}.{}", error.field), error.problem)
-    })?;
+    let gateway = gateway::open(settings)
+        .map_err(|error| ConfigError::new(format!("{key}.{}", error.field), error.problem))?;
     Ok(Channel {
         name: name.to_owned(),
         business: common.business,

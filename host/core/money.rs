@@ -51,9 +51,8 @@ impl Currency {
     /// Decimal digits between the major and the minor unit, after ISO 4217.
     #[must_use]
     pub fn digits(self) -> u32 {
-        let listed = |list: &str| {
-            list.split_ascii_whitespace().any(|known| known.as_bytes() == self.0)
-        };
+        let listed =
+            |list: &str| list.split_ascii_whitespace().any(|known| known.as_bytes() == self.0);
         if listed(NO_DIGITS) {
             0
         } else if listed(THREE_DIGITS) {
@@ -177,8 +176,22 @@ mod tests {
     #[test]
     fn inexact_or_strange_texts_are_refused() {
         for text in [
-            "", ".", "1.", ".5", "1.999", "-1.00", "+1", "1e2", " 1", "1 ", "1,00", "１.00",
-            "92233720368547758.08", "NaN", "0x10", "1.0.0",
+            "",
+            ".",
+            "1.",
+            ".5",
+            "1.999",
+            "-1.00",
+            "+1",
+            "1e2",
+            " 1",
+            "1 ",
+            "1,00",
+            "１.00",
+            "92233720368547758.08",
+            "NaN",
+            "0x10",
+            "1.0.0",
         ] {
             check(text, None);
         }

@@ -176,7 +176,8 @@ fn amounts_agree(notification: &Notification, order: Money) -> Result<(), Reason
         };
     };
     if total.currency != order.currency {
-        let text = format!("notification is in {}, the order in {}", total.currency, order.currency);
+        let text =
+            format!("notification is in {}, the order in {}", total.currency, order.currency);
         return Err(Reason::new("order.currency-mismatch", text));
     }
     if total.minor != order.minor {
@@ -245,7 +246,10 @@ mod tests {
         check(|told| told.order_amount = None, Some("order.amount-missing"));
         check(|told| told.amount = Some(fen(2000)), Some("order.amount-exceeds-order"));
         check(|told| told.amount = Some(fen(-1)), Some("order.amount-exceeds-order"));
-        check(|told| told.mismatch = Some(AccountMismatch::Merchant), Some("order.merchant-mismatch"));
+        check(
+            |told| told.mismatch = Some(AccountMismatch::Merchant),
+            Some("order.merchant-mismatch"),
+        );
         check(
             |told| told.mismatch = Some(AccountMismatch::Application),
             Some("order.application-mismatch"),

@@ -108,8 +108,11 @@ pub enum Outcome {
     Keep(Reason),
     /// Wait until the order is known; bounded.
     Park(Reason),
-    /// Cannot be decided now.
+    /// Failed; tried again later, and until then it holds up its order for a bounded time.
     Retry(Reason),
+    /// The processor waits for something else, such as the payment before a refund: tried again
+    /// later, and what came after it may go first.
+    Defer(Reason),
     /// A person must look: mismatch, illegal step, attempts used up.
     Review(Reason),
 }

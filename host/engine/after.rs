@@ -35,8 +35,12 @@ pub(super) async fn again(engine: &Engine, job: &Job) {
         let name = named.unwrap_or_default();
         let text = format!("plugin {name} asked to run after the commit and is gone");
         let end = AfterEnd::Review(Reason::new("after.plugin-gone", text));
-        return finish(engine, job, AfterSettlement { lease: job.lease.clone(), end, events: Vec::new() })
-            .await;
+        return finish(
+            engine,
+            job,
+            AfterSettlement { lease: job.lease.clone(), end, events: Vec::new() },
+        )
+        .await;
     };
     let subject = job.subject.as_ref();
     let state = subject.and_then(|subject| subject.state.as_ref()).map(ToString::to_string);
@@ -67,7 +71,7 @@ async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Plugin) {
 
 fn stopped(engine: &Engine, job: &Job, stop: Stop) -> AfterEnd {
     match decide::stopped(engine, job, stop) {
-        (Outcome::Retry(reason), due_in_ms) => {
+        (Outcome::Retry(reason) | Outcome::Defer(reason), due_in_ms) => {
             AfterEnd::Retry(reason, engine.clock.now().plus_ms(due_in_ms))
         }
         (Outcome::Review(reason), _) => AfterEnd::Review(reason),

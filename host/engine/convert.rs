@@ -61,9 +61,11 @@ pub(super) fn document_ref(name: &DocumentRef) -> callgate_store::DocumentRef {
 
 /// The steps that a processor declared. Their states were checked when it was loaded.
 pub(super) fn table(descriptor: &Descriptor) -> Table {
-    Table::new(descriptor.transitions.iter().filter_map(|edge| {
-        Some((State::parse(&edge.from).ok()?, State::parse(&edge.to).ok()?))
-    }))
+    Table::new(
+        descriptor.transitions.iter().filter_map(|edge| {
+            Some((State::parse(&edge.from).ok()?, State::parse(&edge.to).ok()?))
+        }),
+    )
 }
 
 /// A draft in the words of the core.
@@ -101,10 +103,7 @@ pub(super) fn event(event: run::Event) -> outcome::Event {
 
 /// What a run read, for the check at the commit.
 pub(super) fn document_read(read: run::Read) -> DocumentRead {
-    DocumentRead {
-        document: document_ref(&read.name),
-        version: read.version.map(signed),
-    }
+    DocumentRead { document: document_ref(&read.name), version: read.version.map(signed) }
 }
 
 /// What the history row says of the run.

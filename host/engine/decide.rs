@@ -40,21 +40,26 @@ pub(super) fn stopped(engine: &Engine, job: &Job, stop: Stop) -> (Outcome, i64) 
             (Outcome::Review(Reason::new(format!("plugin.{code}"), message)), 0)
         }
         Stop::Retry { code, message, after_ms } => {
-            again(engine, job, Reason::new(format!("plugin.{code}"), message), after_ms)
+            let reason = Reason::new(format!("plugin.{code}"), message);
+            match delay(engine, job, after_ms) {
+                Some(delay_ms) => (Outcome::Defer(reason), delay_ms),
+                None => (Outcome::Review(reason), 0),
+            }
         }
         Stop::Fault(fault) => {
-            again(engine, job, Reason::new(fault.kind.code(), fault.to_string()), None)
+            let reason = Reason::new(fault.kind.code(), fault.to_string());
+            match delay(engine, job, None) {
+                Some(delay_ms) => (Outcome::Retry(reason), delay_ms),
+                None => (Outcome::Review(reason), 0),
+            }
         }
     }
 }
 
-/// Tries again later, or gives up where attempts are used up.
-fn again(engine: &Engine, job: &Job, reason: Reason, wish_ms: Option<u32>) -> (Outcome, i64) {
+/// When to try again; `None` where attempts are used up and a person must look.
+fn delay(engine: &Engine, job: &Job, wish_ms: Option<u32>) -> Option<i64> {
     let attempts = convert::count(job.lease.attempt());
-    match engine.settings.retry.delay_ms(attempts, wish_ms, seed(&job.stored.id)) {
-        Some(delay_ms) => (Outcome::Retry(reason), delay_ms),
-        None => (Outcome::Review(reason), 0),
-    }
+    engine.settings.retry.delay_ms(attempts, wish_ms, seed(&job.stored.id))
 }
 
 /// Spreads what failed together: the random tail of the id.
@@ -69,6 +74,7 @@ pub(super) fn words(outcome: &Outcome) -> (&'static str, Option<&Reason>) {
         Outcome::Keep(reason) => ("keep", Some(reason)),
         Outcome::Park(reason) => ("park", Some(reason)),
         Outcome::Retry(reason) => ("retry", Some(reason)),
+        Outcome::Defer(reason) => ("defer", Some(reason)),
         Outcome::Review(reason) => ("review", Some(reason)),
     }
 }

@@ -25,9 +25,10 @@ impl Outside for Live {
         Box::pin(async move {
             let names: Vec<_> = names.iter().map(convert::document_ref).collect();
             match self.store.documents(&self.business, &names).await {
-                Ok(found) => {
-                    Ok(found.into_iter().map(|one| one.map(|one| convert::document(&one))).collect())
-                }
+                Ok(found) => Ok(found
+                    .into_iter()
+                    .map(|one| one.map(|one| convert::document(&one)))
+                    .collect()),
                 Err(error) => {
                     tracing::warn!(%error, code = error.code(), "a guest's read failed");
                     Err(OutsideError::Unavailable("the store cannot answer now".to_owned()))

@@ -36,7 +36,7 @@ async fn decision(engine: &Engine, job: &Job) {
     let settled = settle(engine, job, &decided).await;
     report::decision(job, &decided, settled.as_ref(), watch);
     if let Some(Settled::Done { .. } | Settled::Repeated) = &settled
-        && !matches!(decided.outcome, Outcome::Retry(_) | Outcome::Park(_))
+        && !matches!(decided.outcome, Outcome::Retry(_) | Outcome::Defer(_) | Outcome::Park(_))
     {
         // Nobody waits, most of the time.
         let _ = engine.finished.send(Finished { notification: job.stored.id.clone() });
@@ -110,6 +110,13 @@ async fn with_subject(engine: &Engine, job: &Job, subject: &Document) -> Decided
 
 /// Waits for the order, or gives up waiting.
 fn not_registered(engine: &Engine, job: &Job, order_no: &str) -> Decided {
+    let (business, scene) = (job.stored.business.as_str(), job.stored.scene.as_str());
+    let event_type = job.stored.notification.event_type.as_str();
+    if !engine.registry.serves(RouteKey { business, scene, event_type, state: None }) {
+        let text = format!("no processor is routed for {event_type} in any state");
+        let reason = Reason::new("route.none", text);
+        return Decided::plain(Outcome::Keep(reason), SubjectSeen::Unread);
+    }
     let park_ms = i64::from(engine.settings.park_ms);
     let waited_ms = engine.clock.now().ms_since(job.stored.received_at);
     if waited_ms >= park_ms {
@@ -135,7 +142,8 @@ async fn routed(engine: &Engine, job: &Job, subject: Option<&Document>) -> Decid
     match engine.registry.pick(RouteKey { business, scene, event_type, state }) {
         Some(plugin) => run(engine, job, plugin, seen).await,
         None => {
-            let place = state.map_or("without an order".to_owned(), |state| format!("in state {state}"));
+            let place =
+                state.map_or("without an order".to_owned(), |state| format!("in state {state}"));
             let text = format!("no processor is routed for {event_type} {place}");
             Decided::plain(Outcome::Keep(Reason::new("route.none", text)), seen)
         }

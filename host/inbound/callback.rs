@@ -164,9 +164,15 @@ impl Intake {
         let duration_us = elapsed.as_micros();
         let channel = channel.name.as_str();
         match end {
-            End::New(ids) => tracing::info!(channel, outcome, status, duration_us,
+            End::New(ids) => tracing::info!(
+                channel,
+                outcome,
+                status,
+                duration_us,
                 notification.id = ids.first().map(String::as_str),
-                parts = ids.len(), "callback stored"),
+                parts = ids.len(),
+                "callback stored"
+            ),
             End::Seen => {
                 tracing::info!(channel, outcome, status, duration_us, "callback seen before");
             }

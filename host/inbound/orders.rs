@@ -36,9 +36,7 @@ pub struct Orders {
 
 /// `PUT` and `GET /orders/{business}/{order_no}`.
 pub fn router(orders: Orders) -> Router {
-    Router::new()
-        .route("/orders/{business}/{order_no}", put(register).get(show))
-        .with_state(orders)
+    Router::new().route("/orders/{business}/{order_no}", put(register).get(show)).with_state(orders)
 }
 
 /// The body of a registration.
@@ -159,7 +157,10 @@ fn check_aliases(mut aliases: Vec<String>, order_no: &str) -> Result<Vec<String>
 fn check_body(body: Option<Box<RawValue>>) -> Result<String, Problem> {
     let Some(body) = body else { return Ok("{}".to_owned()) };
     if body.get().len() > ORDER_BODY_BYTES_MAX {
-        return Err(Problem::field("body", format!("must be at most {ORDER_BODY_BYTES_MAX} bytes")));
+        return Err(Problem::field(
+            "body",
+            format!("must be at most {ORDER_BODY_BYTES_MAX} bytes"),
+        ));
     }
     match serde_json::from_str::<serde_json::Map<String, Value>>(body.get()) {
         Ok(object) => Ok(Value::Object(object).to_string()),

@@ -19,7 +19,8 @@ impl Plugin {
     /// Runs the five phases before the commit, in order, on one fresh instance.
     ///
     /// Waits for a free slot first. The guest yields each millisecond; dropping the future stops
-    /// it and frees everything. Must be called within a tokio runtime that has its timer on.
+    /// it and frees everything. In between it holds its thread, so where others must not wait for
+    /// guests, poll it on a runtime of its own. Needs a tokio runtime that has its timer on.
     pub async fn run(&self, input: RunInput, outside: Box<dyn Outside>) -> Report<Draft> {
         // Never closed, so this never fails.
         let _slot = self.rooms.slots.acquire().await;

@@ -52,6 +52,15 @@ impl Default for SandboxSettings {
     }
 }
 
+/// Where the memory of guests comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// From a pool that is reserved at the start: an instance costs microseconds.
+    Pooled,
+    /// From the system for each run: the machine has no address space for a pool.
+    OnDemand,
+}
+
 /// Loads plugins and gives their runs a place. Cheap to clone.
 #[derive(Clone)]
 pub struct Sandbox {
@@ -61,6 +70,7 @@ pub struct Sandbox {
 /// What loading and running share.
 pub(crate) struct Rooms {
     pub(crate) engine: Engine,
+    memory: Memory,
     pub(crate) linker: Linker<RunState>,
     pub(crate) settings: SandboxSettings,
     /// One permit for each run that may be under way.
@@ -84,15 +94,21 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`] where neither works, or the cache directory cannot be used.
     pub fn new(settings: SandboxSettings) -> Result<Self, SandboxError> {
-        let engine = engine(&settings)?;
+        let (engine, memory) = engine(&settings)?;
         let mut linker = Linker::new(&engine);
         Processor::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
             .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine)?;
         let slots = Semaphore::new(usize_of(settings.slots).clamp(1, Semaphore::MAX_PERMITS));
         let compiling = Arc::new(Semaphore::new(1));
-        let rooms = Rooms { engine, linker, settings, slots, compiling, _ticker: ticker };
+        let rooms = Rooms { engine, memory, linker, settings, slots, compiling, _ticker: ticker };
         Ok(Self { rooms: Arc::new(rooms) })
+    }
+
+    /// Where the memory of guests comes from.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        self.rooms.memory
     }
 
     /// Runs that could start now without waiting.
@@ -130,12 +146,12 @@ impl SandboxError {
 }
 
 /// Probes for pooled memory and falls back to memory on demand.
-fn engine(settings: &SandboxSettings) -> Result<Engine, SandboxError> {
+fn engine(settings: &SandboxSettings) -> Result<(Engine, Memory), SandboxError> {
     let cache = cache(settings)?;
     let mut config = config(settings, cache.clone());
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
     match Engine::new(&config) {
-        Ok(engine) => Ok(engine),
+        Ok(engine) => Ok((engine, Memory::Pooled)),
         Err(error) => {
             tracing::warn!(
                 cause = format!("{error:#}"),
@@ -143,7 +159,9 @@ fn engine(settings: &SandboxSettings) -> Result<Engine, SandboxError> {
                 "memory of guests cannot be pooled, taking it on demand: runs start slower"
             );
             let config = self::config(settings, cache);
-            Engine::new(&config).map_err(|error| SandboxError::Engine(format!("{error:#}")))
+            let engine = Engine::new(&config);
+            let engine = engine.map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+            Ok((engine, Memory::OnDemand))
         }
     }
 }
@@ -190,8 +208,10 @@ fn pool(settings: &SandboxSettings) -> PoolingAllocationConfig {
         .total_stacks(slots)
         .total_memories(slots.saturating_mul(MEMORIES_MAX))
         .max_memories_per_component(MEMORIES_MAX)
+        .max_memories_per_module(MEMORIES_MAX)
         .total_tables(slots.saturating_mul(TABLES_MAX))
         .max_tables_per_component(TABLES_MAX)
+        .max_tables_per_module(TABLES_MAX)
         .total_core_instances(slots.saturating_mul(INSTANCES_MAX))
         .max_core_instances_per_component(INSTANCES_MAX)
         .table_elements(settings.table_elements_max)

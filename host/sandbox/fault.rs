@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use crate::limits::REASON_BYTES;
 use crate::text;
@@ -136,6 +136,8 @@ pub(crate) fn sort(error: &wasmtime::Error) -> (FaultKind, String) {
         (halt.kind(), halt.to_string())
     } else if let Some(trap) = error.downcast_ref::<Trap>() {
         (trap_kind(*trap), trap.to_string())
+    } else if let Some(full) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+        (FaultKind::Host, full.to_string())
     } else {
         let cause = error.root_cause().to_string();
         (untyped_kind(&cause), cause)
@@ -165,11 +167,9 @@ fn trap_kind(trap: Trap) -> FaultKind {
 
 /// The engine has no public type for these; the texts are pinned by the tests with hostile guests.
 fn untyped_kind(cause: &str) -> FaultKind {
-    let starts = |text: &str| cause.starts_with(text);
-    if starts("too much data is being copied") || cause.contains("handle limit exceeded") {
+    if cause.starts_with("too much data is being copied") || cause.contains("handle limit exceeded")
+    {
         FaultKind::Quota
-    } else if starts("maximum concurrent") || cause.contains("pooling allocator") {
-        FaultKind::Host
     } else {
         FaultKind::Contract
     }

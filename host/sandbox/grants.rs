@@ -19,7 +19,9 @@ pub struct Grants {
     pub topics: BTreeSet<String>,
     /// Whether it may write without a condition on the version (`expectation.any`).
     pub blind_writes: bool,
-    /// Businesses that its routes may claim; any where this is not set.
+    /// Businesses that its routes may claim; any where this is not set. The configuration names
+    /// them beside the grants.
+    #[serde(skip)]
     pub businesses: Option<BTreeSet<String>>,
 }
 

@@ -69,6 +69,13 @@ impl Registry {
         self.plugins.get(self.routes.pick(key)?).cloned()
     }
 
+    /// Whether a plugin would be picked for an order in some state, so that it is worth waiting
+    /// for the order. The state of the key is not looked at.
+    #[must_use]
+    pub fn serves(&self, key: RouteKey<'_>) -> bool {
+        self.routes.serves(key)
+    }
+
     /// All plugins, in the order they were given.
     #[must_use]
     pub fn plugins(&self) -> &[Arc<Plugin>] {

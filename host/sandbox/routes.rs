@@ -49,6 +49,21 @@ impl RouteTable {
         let routes = self.by_business.get(key.business)?;
         routes.iter().find(|(route, _)| matches(route, key)).map(|(_, number)| *number)
     }
+
+    /// Whether a route matches in some state.
+    pub(crate) fn serves(&self, key: RouteKey<'_>) -> bool {
+        let in_its_state = |route: &Route| match route.state.as_str() {
+            "" => None,
+            "*" => Some("ANY".to_owned()),
+            exact => Some(exact.to_owned()),
+        };
+        self.by_business.get(key.business).is_some_and(|routes| {
+            routes.iter().any(|(route, _)| {
+                let state = in_its_state(route);
+                state.is_some() && matches(route, RouteKey { state: state.as_deref(), ..key })
+            })
+        })
+    }
 }
 
 /// Two plugins claim one route.

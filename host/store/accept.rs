@@ -10,6 +10,7 @@ use sqlx::{AnyConnection, Row};
 use crate::batch::{Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
+use crate::order::NAMES;
 
 /// A callback whose signature was checked, and where it came in.
 #[derive(Debug, Clone)]
@@ -152,7 +153,7 @@ async fn resolve(
         .collect();
     let cells = |(business, alias): &(&str, &str)| [Cell::from(*business), Cell::from(*alias)];
     let rows: Vec<_> = named.iter().map(cells).collect();
-    let mut orders = read(connection, FIND, &rows).await?;
+    let mut orders = read(connection, NAMES, &rows).await?;
     let unknown: Vec<_> = named
         .iter()
         .filter(|(business, alias)| {
@@ -162,7 +163,7 @@ async fn resolve(
         .collect();
     if !unknown.is_empty() {
         fetch(connection, AWAIT, &unknown).await?;
-        let locked = Statement { suffix: dialect.lock(Lock::Share), ..FIND };
+        let locked = Statement { suffix: dialect.lock(Lock::Share), ..NAMES };
         orders.extend(read(connection, locked, &unknown).await?);
     }
     Ok(orders)
@@ -248,14 +249,6 @@ impl Pending<'_> {
         ]
     }
 }
-
-const FIND: Statement = Statement {
-    columns: "business, alias",
-    text: "select t.business, t.alias, t.order_no from v \
-           join order_aliases t on t.business = v.business and t.alias = v.alias \
-           order by t.business, t.alias",
-    suffix: "",
-};
 
 const AWAIT: Statement = Statement {
     columns: "business, alias",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
-use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection as _};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Row as _};
 
 use crate::error::StoreError;
 use crate::settings::Settings;
@@ -108,18 +108,29 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Pools, StoreError> {
     Ok(Pools { writer, readers, dialect })
 }
 
-/// Makes `blob` a name for bytes on PostgreSQL.
+/// Looks whether the server is new enough, and makes `blob` a name for bytes on PostgreSQL.
 pub(crate) async fn prepare(
     connection: &mut AnyConnection,
     dialect: Dialect,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), StoreError> {
     match dialect {
         Dialect::Sqlite => Ok(()),
         Dialect::Postgres => {
+            let row = sqlx::query::<Any>(
+                "select cast(current_setting('server_version_num') as bigint) as version",
+            )
+            .fetch_one(&mut *connection)
+            .await?;
+            let version: i64 = row.try_get("version")?;
+            if version < POSTGRES_MIN {
+                let problem = format!("server is PostgreSQL {version}, expected {POSTGRES_MIN}");
+                return Err(StoreError::Settings { field: "url", problem });
+            }
             // A second host that starts at the same moment gets an error in here and passes on.
             let text = "do $$ begin create domain blob as bytea; exception \
                         when duplicate_object or unique_violation then null; end $$";
-            sqlx::raw_sql(text).execute(connection).await.map(drop)
+            sqlx::raw_sql(text).execute(connection).await?;
+            Ok(())
         }
     }
 }
@@ -170,6 +181,9 @@ fn percent_encoded(path: &str) -> String {
     }
     text
 }
+
+/// The oldest server that the statements are tested on, in its own notation: PostgreSQL 15.
+const POSTGRES_MIN: i64 = 150_000;
 
 /// Prepared statements a PostgreSQL connection keeps: every text in nine sizes.
 const STATEMENTS_CACHED: u32 = 300;

@@ -11,7 +11,7 @@ pub enum StoreError {
         /// How often it was tried.
         tries: u32,
     },
-    /// The database cannot be reached, is full, read-only or busy. Nothing was stored, or, where
+    /// The database cannot be reached, is full or busy. Nothing was stored, or, where
     /// the connection broke during the commit, nobody can tell; either way nobody was told so.
     #[error("database is unavailable: {source}")]
     Unavailable {
@@ -102,6 +102,16 @@ pub(crate) enum Blame {
     Operation(StoreError),
 }
 
+impl Blame {
+    /// For logs.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Race => "store.conflict",
+            Self::Operation(error) => error.code(),
+        }
+    }
+}
+
 impl From<sqlx::Error> for Fault {
     fn from(error: sqlx::Error) -> Self {
         match kind(&error) {
@@ -172,8 +182,8 @@ fn sqlite_kind(code: u32) -> Kind {
             // SQLITE_ERROR (a statement that this schema does not know), SQLITE_CORRUPT,
             // SQLITE_NOTADB
             1 | 11 | 26 => Kind::Corrupt,
-            // SQLITE_PERM, SQLITE_CANTOPEN, SQLITE_AUTH
-            3 | 14 | 23 => Kind::Denied,
+            // SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_AUTH
+            3 | 8 | 14 | 23 => Kind::Denied,
             _ => Kind::Unavailable,
         },
     }
@@ -207,7 +217,7 @@ mod tests {
         let expected = [
             (13, Kind::Unavailable),  // full
             (5, Kind::Unavailable),   // busy
-            (8, Kind::Unavailable),   // read-only
+            (8, Kind::Denied),        // read-only
             (778, Kind::Unavailable), // I/O error on write
             (14, Kind::Denied),       // cannot open
             (11, Kind::Corrupt),      // damaged

@@ -137,11 +137,10 @@ impl Group {
         let accepts = accept::run(connection, dialect, &self.accepts.inputs).await?;
         let (registers, released) =
             register::run(connection, dialect, &self.registers.inputs).await?;
-        let (settles, mut events) = settle::run(connection, dialect, &self.settles.inputs).await?;
-        let (finishes, more) = settle::finish(connection, &self.finishes.inputs).await?;
-        events.extend(more);
+        let (settles, finishes) = (&self.settles.inputs, &self.finishes.inputs);
+        let verdicts = settle::run(connection, dialect, settles, finishes).await?;
         let claims = lease::run(connection, dialect, &self.claims.inputs, order_block_ms).await?;
-        outbox::append(connection, &events).await?;
+        outbox::append(connection, &verdicts.events).await?;
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
         let settled = !settles.is_empty() || !finishes.is_empty();
         Ok(Answers {
@@ -149,8 +148,8 @@ impl Group {
             settled: Work::when(settled),
             accepts,
             registers,
-            settles,
-            finishes,
+            settles: verdicts.settles,
+            finishes: verdicts.finishes,
             claims,
         })
     }
@@ -171,6 +170,24 @@ impl Group {
         self.settles.fail(error);
         self.finishes.fail(error);
         self.claims.fail(error);
+    }
+
+    /// What may share a transaction.
+    ///
+    /// PostgreSQL locks rows: a repeat locks the notification that it counts, a settlement the
+    /// one it ends. Two hosts with both kinds in one transaction could wait for each other, so
+    /// what comes in and what is worked on are committed apart. SQLite has one writer.
+    pub(crate) fn parts(self, dialect: Dialect) -> Vec<Self> {
+        match dialect {
+            Dialect::Sqlite => vec![self],
+            Dialect::Postgres => {
+                let Self { accepts, registers, settles, finishes, claims } = self;
+                let came_in = Self { accepts, ..Self::default() };
+                let registered = Self { registers, ..Self::default() };
+                let work = Self { settles, finishes, claims, ..Self::default() };
+                [came_in, registered, work].into_iter().filter(|part| part.len() > 0).collect()
+            }
+        }
     }
 
     /// A group for each operation.

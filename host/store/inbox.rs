@@ -82,7 +82,7 @@ pub struct StoredNotification {
     pub last_seen_at: Timestamp,
     /// Why it is where it is.
     pub reason: Option<Reason>,
-    /// What was decided last: `advance`, `keep`, `park`, `retry`, `review` or `repeated`.
+    /// What was decided last: `advance`, `keep`, `park`, `retry`, `defer`, `review` or `repeated`.
     pub outcome: Option<String>,
     /// JSON that a run left for its later phases.
     pub scratch: Option<String>,

@@ -11,6 +11,7 @@ use crate::documents::{Document, DocumentKey, ORDERS, find};
 use crate::error::{Fault, StoreError};
 use crate::history::{Meaning, advanced};
 use crate::inbox::{StoredNotification, columns};
+use crate::order::NAMES;
 
 /// The right to settle one notification. Made by a claim and nowhere else; a later claim of the
 /// same notification takes it away.
@@ -243,7 +244,8 @@ impl ClaimRequest {
 }
 
 /// Due, free, and nothing of the same order is being worked on or should come first: that is
-/// what arrived earlier and is due too, or is younger than the bound.
+/// what arrived earlier and is due too, or has failed and is younger than the bound. What a
+/// processor put off itself waits for something else and holds up nothing.
 const DUE: &str = "select t.id, t.business, t.subject from inbox t \
     where t.due_at_ms <= $1 and (t.leased_until_ms is null or t.leased_until_ms <= $1) \
     and not exists (select 1 from inbox e \
@@ -252,16 +254,9 @@ const DUE: &str = "select t.id, t.business, t.subject from inbox t \
             or ((e.received_at_ms < t.received_at_ms \
                     or (e.received_at_ms = t.received_at_ms and e.id < t.id)) \
                 and (e.due_at_ms <= $1 \
-                    or (e.state <> 'parked' and e.received_at_ms > $2))))) \
+                    or (e.state <> 'parked' and coalesce(e.outcome, '') <> 'defer' \
+                        and e.received_at_ms > $2))))) \
     order by t.due_at_ms, t.received_at_ms, t.id limit $3";
-
-const NAMES: Statement = Statement {
-    columns: "business, alias",
-    text: "select t.business, t.alias from v \
-           join order_aliases t on t.business = v.business and t.alias = v.alias \
-           order by t.business, t.alias",
-    suffix: "",
-};
 
 /// The second look at the same order is for what another host leased since the first.
 const LEASE: Statement = Statement {

@@ -2,6 +2,7 @@
 
 use sqlx::{Any, AnyPool, Row};
 
+use crate::batch::Statement;
 use crate::documents::{self, Document, DocumentRef, ORDERS};
 use crate::error::StoreError;
 use crate::history::{self, HistoryEntry};
@@ -76,3 +77,12 @@ async fn aliases(
     .await?;
     Ok(rows.iter().map(|row| row.try_get("alias")).collect::<Result<_, _>>()?)
 }
+
+/// Names and the orders they lead to, in the order in which everybody locks them.
+pub(crate) const NAMES: Statement = Statement {
+    columns: "business, alias",
+    text: "select t.business, t.alias, t.order_no from v \
+           join order_aliases t on t.business = v.business and t.alias = v.alias \
+           order by t.business, t.alias",
+    suffix: "",
+};

@@ -12,6 +12,7 @@ use crate::batch::{Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::documents::{Document, DocumentKey, ORDERS, find, key_cells};
 use crate::error::{Blame, Fault, StoreError};
+use crate::order::NAMES;
 
 /// An order as a business registers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,14 +255,6 @@ impl Registration {
         ]
     }
 }
-
-const NAMES: Statement = Statement {
-    columns: "business, alias",
-    text: "select t.business, t.alias, t.order_no from v \
-           join order_aliases t on t.business = v.business and t.alias = v.alias \
-           order by t.business, t.alias",
-    suffix: "",
-};
 
 const TERMS: Statement = Statement {
     columns: "business, collection, key",

@@ -1,11 +1,13 @@
 //! What an operator can set.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use crate::error::StoreError;
 
 /// Settings of the store.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// `sqlite://path/to/file` or `postgres://user@host/database`. May hold a password: never
@@ -23,6 +25,19 @@ pub struct Settings {
     /// How long to wait for a connection or for another writer's lock, in milliseconds. Below
     /// the five seconds after which gateways give up.
     pub wait_ms: u32,
+}
+
+impl fmt::Debug for Settings {
+    /// Leaves the URL out: it may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("group_max", &self.group_max)
+            .field("queue_max", &self.queue_max)
+            .field("readers", &self.readers)
+            .field("order_block_ms", &self.order_block_ms)
+            .field("wait_ms", &self.wait_ms)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Settings {

@@ -2,7 +2,8 @@
 //!
 //! A group reads and locks what its settlements rest on, decides in memory who wins
 //! ([`crate::verdict`]), and writes for the winners. A lost race undoes nothing and spoils no
-//! neighbour. Locks are taken in one order everywhere: names, inbox rows, documents.
+//! neighbour. Locks are taken in one order everywhere: names, inbox rows by
+//! delivery key, documents, the counter of events.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,6 +19,7 @@ use crate::error::{Blame, Fault, StoreError};
 use crate::history;
 use crate::inbox::InboxState;
 use crate::lease::Lease;
+use crate::order::NAMES;
 use crate::outbox::Outgoing;
 use crate::settlement::{
     AfterEnd, AfterSettlement, DocumentRead, Settled, Settlement, SubjectSeen,
@@ -31,21 +33,27 @@ pub(crate) struct Finishing {
     pub(crate) now: Timestamp,
 }
 
-/// Answers, in the order of what was asked, and events for the outbox.
-pub(crate) type Verdicts = (Vec<Result<Settled, StoreError>>, Vec<Outgoing>);
+/// The answers of a group, in the order of what was asked, and events for the outbox.
+#[derive(Debug, Default)]
+pub(crate) struct Verdicts {
+    pub(crate) settles: Vec<Result<Settled, StoreError>>,
+    pub(crate) finishes: Vec<Result<Settled, StoreError>>,
+    pub(crate) events: Vec<Outgoing>,
+}
 
-/// Settles a group.
+/// Settles a group of runs and of last phases.
 pub(crate) async fn run(
     connection: &mut AnyConnection,
     dialect: Dialect,
     group: &[Settling],
+    finishing: &[Finishing],
 ) -> Result<Verdicts, Fault> {
-    if group.is_empty() {
-        return Ok(Verdicts::default());
+    let mut verdicts = Verdicts::default();
+    if group.is_empty() && finishing.is_empty() {
+        return Ok(verdicts);
     }
-    let mut known = look(connection, dialect, group).await?;
+    let mut known = look(connection, dialect, group, finishing).await?;
     let mut writes = Writes::default();
-    let mut answers = Vec::with_capacity(group.len());
     let mut settled = BTreeSet::new();
     for settling in group {
         // A second settlement of one lease comes too late.
@@ -54,17 +62,20 @@ pub(crate) async fn run(
         } else {
             Ok(Settled::LostLease)
         };
-        answers.push(answer);
+        verdicts.settles.push(answer);
     }
     write(connection, &mut writes).await?;
-    Ok((answers, writes.events))
+    verdicts.events = writes.events;
+    finish(connection, finishing, &mut verdicts).await?;
+    Ok(verdicts)
 }
 
 /// Ends last phases.
-pub(crate) async fn finish(
+async fn finish(
     connection: &mut AnyConnection,
     group: &[Finishing],
-) -> Result<Verdicts, Fault> {
+    verdicts: &mut Verdicts,
+) -> Result<(), Fault> {
     let mut once = BTreeSet::new();
     let mut rows = Vec::new();
     for finishing in group {
@@ -77,27 +88,26 @@ pub(crate) async fn finish(
         let subject = row.try_get::<Option<String>, _>("subject")?;
         ended.insert(row.try_get::<String, _>("id")?, subject);
     }
-    let mut answers = Vec::with_capacity(group.len());
-    let mut events = Vec::new();
     for Finishing { settlement, now } in group {
         let Some(subject) = ended.remove(&settlement.lease.id) else {
-            answers.push(Ok(Settled::LostLease));
+            verdicts.finishes.push(Ok(Settled::LostLease));
             continue;
         };
-        let count = events.len();
-        if settlement.end == AfterEnd::Done {
-            events.extend(settlement.events.iter().map(|event| Outgoing {
-                business: settlement.lease.business.clone(),
-                event: event.clone(),
-                notification_id: settlement.lease.id.clone(),
-                order_no: subject.clone(),
-                now: *now,
-            }));
-        }
-        let events = events.len().saturating_sub(count);
-        answers.push(Ok(Settled::Done { state: String::new(), version: 0, events }));
+        let events = match settlement.end {
+            AfterEnd::Done => settlement.events.as_slice(),
+            AfterEnd::Retry(..) | AfterEnd::Review(_) => &[],
+        };
+        verdicts.events.extend(events.iter().map(|event| Outgoing {
+            business: settlement.lease.business.clone(),
+            event: event.clone(),
+            notification_id: settlement.lease.id.clone(),
+            order_no: subject.clone(),
+            now: *now,
+        }));
+        let events = events.len();
+        verdicts.finishes.push(Ok(Settled::Done { state: String::new(), version: 0, events }));
     }
-    Ok((answers, events))
+    Ok(())
 }
 
 fn finished(Finishing { settlement, now }: &Finishing) -> RowChange {
@@ -126,9 +136,12 @@ async fn look(
     connection: &mut AnyConnection,
     dialect: Dialect,
     group: &[Settling],
+    finishing: &[Finishing],
 ) -> Result<Known, Fault> {
     let mut known = Known::default();
-    let (mut names, mut ids, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
+    let mut ids: BTreeSet<_> =
+        finishing.iter().map(|finishing| finishing.settlement.lease.id.as_str()).collect();
     for Settling { settlement, .. } in group {
         let lease = &settlement.lease;
         ids.insert(lease.id.as_str());
@@ -232,18 +245,11 @@ fn cells(change: &RowChange) -> [Cell; 12] {
     ]
 }
 
-const NAMES: Statement = Statement {
-    columns: "business, alias",
-    text: "select t.business, t.alias, t.order_no from v \
-           join order_aliases t on t.business = v.business and t.alias = v.alias \
-           order by t.business, t.alias",
-    suffix: "",
-};
-
 const ROWS: Statement = Statement {
     columns: "id",
     text: "select t.id, t.business, t.subject, t.channel, t.event_type, t.meaning_key, t.state, \
-           t.lease_owner, t.attempts from v join inbox t on t.id = v.id order by t.id",
+           t.lease_owner, t.attempts from v join inbox t on t.id = v.id \
+           order by t.channel, t.delivery_key, t.part",
     suffix: "",
 };
 

@@ -24,7 +24,7 @@ pub struct Settlement {
     pub after: AfterPhase,
     /// Which processor ran, if one did.
     pub run: Option<RunRecord>,
-    /// When a retry is due, or when a parked notification's wait is over. Other outcomes do not
+    /// When a retry or a deferred run is due, or when a parked notification's wait is over. Other outcomes do not
     /// look at it.
     pub due_at: Timestamp,
 }
@@ -37,7 +37,7 @@ pub enum SubjectSeen {
     /// There was none. Where it has been registered since, the notification runs again.
     Absent,
     /// It had this version. Where it has another now, the notification runs again, except after
-    /// [`Outcome::Retry`].
+    /// [`Outcome::Retry`] and [`Outcome::Defer`].
     At(i64),
 }
 

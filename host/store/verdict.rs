@@ -116,6 +116,7 @@ pub(crate) fn decide(
     }
     let change = match &settlement.outcome {
         Outcome::Retry(reason) => wait(settling, InboxState::Ready, (reason, "retry")),
+        Outcome::Defer(reason) => wait(settling, InboxState::Ready, (reason, "defer")),
         Outcome::Park(reason) => {
             if settlement.subject != SubjectSeen::Absent || row.subject.is_none() {
                 return Err(StoreError::invalid("parked without waiting for an order"));

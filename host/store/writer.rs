@@ -49,18 +49,23 @@ impl Writer {
                 return;
             }
             gauge!("callgate_store_queue_length").set(small(waiting.len()));
-            self.run(Group::of(operations.drain(..))).await;
+            for part in Group::of(operations.drain(..)).parts(self.pools.dialect) {
+                self.run(part).await;
+            }
         }
     }
 
     async fn run(&self, group: Group) {
+        if group.len() == 0 {
+            return;
+        }
         match self.attempt(&group).await {
             Ok(answers) => self.finish(group, answers),
             Err(Fault::Everybody(error)) => fail(group, &error),
             Err(Fault::Group(blame)) => {
                 counter!("callgate_store_groups_split_total").increment(1);
                 let alone = group.len() == 1;
-                tracing::debug!(operations = group.len(), ?blame, "group runs one by one");
+                tracing::debug!(operations = group.len(), blame = blame.code(), "group failed");
                 match blame {
                     Blame::Operation(error) if alone => fail(group, &error),
                     Blame::Operation(_) | Blame::Race => {

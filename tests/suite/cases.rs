@@ -7,8 +7,17 @@ fn all_cases(channel: &str) {
     let Some(house) = House::start() else { return };
     let folder = keys().1.to_string_lossy().into_owned();
     let output = callgate(&[
-        "trigger", "run", "all", "--channel", channel, "--keys", &folder, "--url", &house.public,
-        "--orders-url", &house.private,
+        "trigger",
+        "run",
+        "all",
+        "--channel",
+        channel,
+        "--keys",
+        &folder,
+        "--url",
+        &house.public,
+        "--orders-url",
+        &house.private,
     ]);
     let table = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -48,7 +57,14 @@ fn an_answer_in_other_words_than_the_gateways_is_found_out() {
     let folder = keys().1.to_string_lossy().into_owned();
     // The wrong door: it answers 404 without the words that the gateway wants.
     let output = callgate(&[
-        "trigger", "run", "probe", "--gateway", "wechat-v3", "--keys", &folder, "--url",
+        "trigger",
+        "run",
+        "probe",
+        "--gateway",
+        "wechat-v3",
+        "--keys",
+        &folder,
+        "--url",
         &house.private,
     ]);
     assert!(!output.status.success());

@@ -11,7 +11,9 @@ use crate::house::{House, keys};
 fn client(variable: &str) -> Option<PathBuf> {
     let folder = std::env::var_os(variable).map(PathBuf::from);
     if folder.is_none() {
-        eprintln!("*** SKIPPED: no foreign client ({variable} is not set); `cargo xtask test` installs it");
+        eprintln!(
+            "*** SKIPPED: no foreign client ({variable} is not set); `cargo xtask test` installs it"
+        );
     }
     folder
 }
@@ -33,8 +35,7 @@ fn script(name: &str) -> PathBuf {
 async fn callbacks_of_a_foreign_wechat_client_are_accepted() {
     let Some(folder) = client("CALLGATE_TEST_NODE_CLIENT") else { return };
     let Some(house) = House::start() else { return };
-    let registration =
-        json!({ "amount_minor": 1999, "currency": "CNY", "state": "TO_BE_PAID" });
+    let registration = json!({ "amount_minor": 1999, "currency": "CNY", "state": "TO_BE_PAID" });
     for order_no in ["FOREIGN3", "FOREIGN2", "FOREIGNH"] {
         assert_eq!(house.put_order(order_no, &registration).await.0, 201);
     }
@@ -60,8 +61,7 @@ async fn callbacks_of_a_foreign_wechat_client_are_accepted() {
 async fn callbacks_of_a_foreign_alipay_client_are_accepted() {
     let Some(folder) = client("CALLGATE_TEST_PYTHON_CLIENT") else { return };
     let Some(house) = House::start() else { return };
-    let registration =
-        json!({ "amount_minor": 1999, "currency": "CNY", "state": "TO_BE_PAID" });
+    let registration = json!({ "amount_minor": 1999, "currency": "CNY", "state": "TO_BE_PAID" });
     assert_eq!(house.put_order("FOREIGNA", &registration).await.0, 201);
     let answers = run(Command::new("python3")
         .arg(script("alipay_notice.py"))

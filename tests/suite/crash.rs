@@ -10,7 +10,9 @@ use crate::house::{House, keys, now, stage};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_before_a_kill_is_done_once_after_it() {
-    let Some(mut house) = House::start() else { return };
+    let Some(mut house) = House::start_set(&["engine.lease_ms=1000", "engine.poll_ms=100"]) else {
+        return;
+    };
     for round in 0..5u64 {
         let burst =
             Burst { stage: stage(Channel::AlipayMain).0, seed: round, orders: 40, deliveries: 2 };
@@ -51,9 +53,8 @@ async fn what_was_acknowledged_before_a_kill_is_done_once_after_it() {
         house = killed.kill_and_restart();
         for order in acknowledged {
             let order_no = burst.order(order).order_no;
-            let paid = house
-                .order_when(&order_no, |order| order["state"] == "TO_BE_DELIVERED")
-                .await;
+            let paid =
+                house.order_when(&order_no, |order| order["state"] == "TO_BE_DELIVERED").await;
             assert_eq!(paid["history"].as_array().map(Vec::len), Some(1), "{paid:#}");
             assert_eq!(paid["events"].as_array().map(Vec::len), Some(1), "{paid:#}");
         }

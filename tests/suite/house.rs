@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use callgate::inbound::tokens::hash_text;
 use callgate_core::time::Timestamp;
+use callgate_store::StoredNotification;
 use callgate_trigger::cases::Stage;
 use callgate_trigger::channel::Channel;
 use callgate_trigger::draw::Draw;
@@ -158,6 +159,16 @@ impl House {
         self.metric("callgate_notifications{").await
     }
 
+    /// What is stored about an order, registered or not: a look behind the wall.
+    pub(crate) async fn heard_of(&self, order_no: &str) -> Vec<StoredNotification> {
+        let url = format!("sqlite://{}", self.folder.path().join("callgate.db").display());
+        let settings = callgate_store::Settings { url, ..Default::default() };
+        let store = callgate_store::Store::open(&settings).await.expect("the same database");
+        let heard = store.notifications_of("PRODUCT_ORDER", order_no).await.expect("a read");
+        store.close().await;
+        heard
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -220,11 +231,11 @@ pub(crate) fn stage(channel: Channel) -> (Stage, Draw) {
 /// The configuration of the two processors; `None`, said loudly, where they are not built.
 pub(crate) fn plugins_toml() -> Option<String> {
     let mut text = String::new();
-    for name in ["order-payment", "order-refund"] {
+    for (name, topics) in [("order-payment", PAYMENT_TOPICS), ("order-refund", REFUND_TOPICS)] {
         let file = plugin(name)?;
         text.push_str(&format!(
             "[plugins.{name}]\nfile = {:?}\nbusinesses = [\"PRODUCT_ORDER\"]\n\
-             grants = {{ collections = [\"ledger\"], topics = [\"order.*\"] }}\n",
+             grants = {{ write = [\"ledger\"], topics = {topics:?} }}\n",
             file.display().to_string()
         ));
     }
@@ -268,3 +279,16 @@ const LOOKS: u32 = 1500;
 
 /// The pause between two looks: polling what the server shows, as a client does.
 const BETWEEN_LOOKS: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// What the mall's payments tell the world.
+const PAYMENT_TOPICS: &[&str] =
+    &["order.paid", "order.paid-after-close", "order.paid-twice", "order.closed"];
+
+/// What the mall's refunds tell the world.
+const REFUND_TOPICS: &[&str] = &[
+    "order.refunded",
+    "order.refunded-in-part",
+    "order.extra-payment-refunded",
+    "order.refund-abnormal",
+    "order.refund-closed",
+];

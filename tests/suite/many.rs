@@ -38,9 +38,7 @@ async fn burst(channel: Channel, success: &'static str) {
     }
     for index in 0..burst.orders {
         let order_no = burst.order(index).order_no;
-        let order = house
-            .order_when(&order_no, |order| order["state"] == "TO_BE_DELIVERED")
-            .await;
+        let order = house.order_when(&order_no, |order| order["state"] == "TO_BE_DELIVERED").await;
         assert_eq!(order["history"].as_array().map(Vec::len), Some(1), "{order:#}");
         let events = order["events"].as_array().expect("events");
         assert_eq!(events.len(), 1, "{order:#}");

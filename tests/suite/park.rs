@@ -25,14 +25,12 @@ async fn a_callback_before_its_order_runs_the_moment_the_order_is_registered() {
         let (stage, mut draw) = stage(channel);
         let purchase = stage.purchase(&mut draw);
         let notice = stage.payment(&purchase, &mut draw);
-        let message =
-            notice.sign(keys().0, Sending::genuine(now()), &mut draw).expect("a message");
+        let message = notice.sign(keys().0, Sending::genuine(now()), &mut draw).expect("a message");
         assert_eq!(house.send(&message).await.0, 200);
         let order = stage.order(&purchase);
         assert_eq!(house.put_order(&order.order_no, &registration(&order)).await.0, 201);
-        let paid = house
-            .order_when(&order.order_no, |order| order["state"] == "TO_BE_DELIVERED")
-            .await;
+        let paid =
+            house.order_when(&order.order_no, |order| order["state"] == "TO_BE_DELIVERED").await;
         assert_eq!(paid["events"].as_array().map(Vec::len), Some(1), "{paid:#}");
     }
 }
@@ -81,9 +79,8 @@ async fn a_callback_whose_order_never_comes_goes_to_review_after_the_configured_
     let health = |state: &'static str| {
         let (http, private) = (http.clone(), server.private);
         async move {
-            let request = http
-                .get(format!("http://{private}/metrics"))
-                .bearer_auth(crate::house::OPERATOR);
+            let request =
+                http.get(format!("http://{private}/metrics")).bearer_auth(crate::house::OPERATOR);
             let text = request.send().await.expect("metrics").text().await.expect("text");
             text.contains(&format!("callgate_notifications{{state=\"{state}\"}} 1"))
         }

@@ -8,7 +8,8 @@ use crate::house::{House, keys, now, stage};
 
 #[tokio::test]
 async fn with_answer_processed_the_order_is_paid_when_the_gateway_hears_success() {
-    let flags = ["channels.alipay-main.answer=processed", "channels.alipay-main.answer_within_ms=4500"];
+    let flags =
+        ["channels.alipay-main.answer=processed", "channels.alipay-main.answer_within_ms=4500"];
     let Some(house) = House::start_set(&flags) else { return };
     for _ in 0..20 {
         let (stage, mut draw) = stage(Channel::AlipayMain);
@@ -18,8 +19,7 @@ async fn with_answer_processed_the_order_is_paid_when_the_gateway_hears_success(
             "state": order.state });
         assert_eq!(house.put_order(&order.order_no, &body).await.0, 201);
         let notice = stage.payment(&purchase, &mut draw);
-        let message =
-            notice.sign(keys().0, Sending::genuine(now()), &mut draw).expect("a message");
+        let message = notice.sign(keys().0, Sending::genuine(now()), &mut draw).expect("a message");
         assert_eq!(house.send(&message).await, (200, "success".to_owned()));
         let paid = house.order(&order.order_no).await.expect("the order");
         assert_eq!(paid["state"], "TO_BE_DELIVERED");
@@ -28,7 +28,8 @@ async fn with_answer_processed_the_order_is_paid_when_the_gateway_hears_success(
 
 #[tokio::test]
 async fn over_the_budget_the_gateway_hears_success_as_stored() {
-    let flags = ["channels.alipay-main.answer=processed", "channels.alipay-main.answer_within_ms=50"];
+    let flags =
+        ["channels.alipay-main.answer=processed", "channels.alipay-main.answer_within_ms=50"];
     let Some(house) = House::start_set(&flags) else { return };
     // Its order is not registered, so it is parked: no business commit will come in time.
     let (stage, mut draw) = stage(Channel::AlipayMain);

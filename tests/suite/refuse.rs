@@ -31,7 +31,9 @@ async fn each_flaw(channel: Channel, flaws: &[Flaw]) {
         let after = house.metric(&counted).await;
         assert!(after > before && after < before + 1.5, "{flaw:?}: {before} {after}");
     }
-    assert!(house.rows().await < 0.5, "a refused callback left a row");
+    assert!(house.rows().await < 0.5, "a refused callback left an open row");
+    let heard = house.heard_of(&purchase.order_no).await;
+    assert!(heard.is_empty(), "a refused callback left a row: {heard:?}");
     let log = house.log();
     assert_eq!(log.matches("callback refused").count(), flaws.len(), "{log}");
     assert!(!log.contains(&purchase.order_no), "a refused callback's content is in the log");

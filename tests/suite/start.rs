@@ -47,10 +47,14 @@ fn a_mistake_in_a_key_is_named_with_what_was_expected() {
         ("nothing.here=1", &["nothing"]),
         ("operator.token_sha256=[\"abc\"]", &["operator.token_sha256", "64 hexadecimal"]),
         ("channels.wechat-v3-main.gateway=paypal", &["channels.wechat-v3-main", "wechat-v3"]),
-        ("channels.wechat-v3-main.business=NOBODY", &["channels.wechat-v3-main.business", "NOBODY"]),
+        (
+            "channels.wechat-v3-main.business=NOBODY",
+            &["channels.wechat-v3-main.business", "NOBODY"],
+        ),
         ("channels.wechat-v3-main.api_v3_key_file=gone", &["api_v3_key_file", "gone"]),
         ("channels.wechat-v3-main.answer=later", &["channels.wechat-v3-main.answer", "stored"]),
-        ("channels.alipay-main.public_key_env=NOT_SET_ANYWHERE", &["public_key", "twice"]),
+        ("channels.alipay-main.public_key_env=NOT_SET_ANYWHERE", &["public_key_env", "NOT_SET"]),
+        ("channels.alipay-main.public_key=text", &["channels.alipay-main", "public_key", "twice"]),
         ("channels.UPPER.gateway=alipay", &["channels.UPPER", "a-z"]),
     ] {
         says(&refused("", &[flag]), words);
@@ -62,8 +66,7 @@ fn a_key_that_is_no_key_is_refused_without_showing_it() {
     let folder = TempDir::new().expect("a folder");
     fs::write(folder.path().join("short.key"), "only-16-chars-xx").expect("a file");
     write_configuration(folder.path(), "");
-    let said =
-        refused_in(folder.path(), &["channels.wechat-v3-main.api_v3_key_file=short.key"]);
+    let said = refused_in(folder.path(), &["channels.wechat-v3-main.api_v3_key_file=short.key"]);
     says(&said, &["channels.wechat-v3-main.api_v3_key", "32"]);
     assert!(!said.contains("only-16-chars-xx"), "{said}");
 }
@@ -90,7 +93,7 @@ fn with_plugin(bytes: &[u8]) -> Option<String> {
 #[test]
 fn a_plugin_file_that_is_no_component_is_refused() {
     let Some(said) = with_plugin(b"hello") else { return };
-    says(&said, &["plugins.extra", "component"]);
+    says(&said, &["plugins.extra", "not WebAssembly"]);
     let Some(said) = with_plugin(b"\0asm\x01\0\0\0") else { return };
     says(&said, &["plugins.extra", "component"]);
 }
@@ -105,10 +108,29 @@ fn a_plugin_file_that_is_cut_off_is_refused() {
 }
 
 #[test]
-fn a_plugin_that_claims_a_taken_route_is_refused_with_both_names() {
+fn a_plugin_that_is_there_already_is_refused() {
     let Some(file) = plugin("order-payment") else { return };
     let Some(said) = with_plugin(&fs::read(file).expect("the component")) else { return };
-    says(&said, &["order-payment", "route"]);
+    says(&said, &["mall/order-payment", "given twice"]);
+}
+
+#[test]
+fn a_plugin_that_claims_a_taken_route_is_refused_with_both_names() {
+    let Some(file) = plugin("order-payment") else { return };
+    // The same processor under another name: one letter of the name that it gives itself.
+    let mut bytes = fs::read(file).expect("the component");
+    let name = b"mall/order-payment";
+    let places: Vec<usize> = bytes
+        .windows(name.len())
+        .enumerate()
+        .filter_map(|(place, window)| (window == name).then_some(place))
+        .collect();
+    assert!(!places.is_empty(), "the component carries its name");
+    for place in places {
+        bytes[place] = b'b';
+    }
+    let Some(said) = with_plugin(&bytes) else { return };
+    says(&said, &["mall/order-payment", "ball/order-payment", "route"]);
 }
 
 #[test]

@@ -113,11 +113,7 @@ fn fresh_folder() -> anyhow::Result<PathBuf> {
     bail!("{} is full of old demos: remove it", parent.display());
 }
 
-fn configuration(
-    folder: &Path,
-    tokens: &Tokens,
-    built: &plugins::Built,
-) -> anyhow::Result<String> {
+fn configuration(folder: &Path, tokens: &Tokens, built: &plugins::Built) -> anyhow::Result<String> {
     let channels = folder.join("keys/channels.toml");
     let channels = fs::read_to_string(&channels)
         .with_context(|| format!("{} cannot be read", channels.display()))?;
@@ -129,9 +125,9 @@ fn configuration(
          [operator]\ntoken_sha256 = [\"{operator}\"]\n\n\
          [businesses.PRODUCT_ORDER]\ntoken_sha256 = [\"{order}\"]\n\n\
          [plugins.order-payment]\nfile = {payment}\nbusinesses = [\"PRODUCT_ORDER\"]\n\
-         grants = {{ collections = [\"ledger\"], topics = [\"order.*\"] }}\n\n\
+         grants = {{ write = [\"ledger\"], topics = {PAYMENT_TOPICS} }}\n\n\
          [plugins.order-refund]\nfile = {refund}\nbusinesses = [\"PRODUCT_ORDER\"]\n\
-         grants = {{ collections = [\"ledger\"], topics = [\"order.*\"] }}\n\n\
+         grants = {{ write = [\"ledger\"], topics = {REFUND_TOPICS} }}\n\n\
          {channels}"
     ))
 }
@@ -172,9 +168,7 @@ impl Server {
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let address = |name: &str| {
-            line.split_whitespace()
-                .find_map(|word| word.strip_prefix(name))
-                .map(str::to_owned)
+            line.split_whitespace().find_map(|word| word.strip_prefix(name)).map(str::to_owned)
         };
         match (address("public="), address("private=")) {
             (Some(public), Some(private)) => Ok(Self { child, public, private, log }),
@@ -201,3 +195,11 @@ impl Server {
 fn run(command: &mut Command) -> anyhow::Result<()> {
     workspace::run(command)
 }
+
+/// What `order-payment` tells the world.
+const PAYMENT_TOPICS: &str =
+    r#"["order.paid", "order.paid-after-close", "order.paid-twice", "order.closed"]"#;
+
+/// What `order-refund` tells the world.
+const REFUND_TOPICS: &str = "[\"order.refunded\", \"order.refunded-in-part\", \
+    \"order.extra-payment-refunded\", \"order.refund-abnormal\", \"order.refund-closed\"]";

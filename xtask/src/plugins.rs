@@ -64,6 +64,9 @@ fn build_with(choice: Choice) -> anyhow::Result<Built> {
     let toolchain = Toolchain::find(choice)?;
     let plugins = plugins(&toolchain)?;
     say(&format!("building {} plugins with {}", plugins.len(), toolchain.name()));
+    if toolchain.builds_library() && !modules().join(TARGET).is_dir() {
+        say("this builds the standard library first, which takes some minutes, once");
+    }
     compile(&toolchain)?;
     let folder = workspace::root().join("target/plugins");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

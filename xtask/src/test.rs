@@ -67,8 +67,7 @@ impl Totals {
     fn count(&mut self, command: &mut Command) -> anyhow::Result<()> {
         command.arg("--no-fail-fast").stdout(Stdio::piped());
         let shown = workspace::show(command);
-        let mut child =
-            command.spawn().with_context(|| format!("{shown} cannot be started"))?;
+        let mut child = command.spawn().with_context(|| format!("{shown} cannot be started"))?;
         let stdout = child.stdout.take().context("cargo test has no output")?;
         let failed_before = self.failed;
         for line in BufReader::new(stdout).lines() {

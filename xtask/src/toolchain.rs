@@ -117,6 +117,11 @@ impl Toolchain {
         }
     }
 
+    /// Whether the first build is long, since it makes the standard library too.
+    pub(crate) fn builds_library(&self) -> bool {
+        matches!(self, Self::Distribution { .. })
+    }
+
     /// The further arguments of `cargo build`.
     pub(crate) fn build_arguments(&self) -> &'static [&'static str] {
         match self {

@@ -26,12 +26,14 @@ pub(crate) fn build_callgate() -> anyhow::Result<PathBuf> {
 
 /// The folder of build results.
 pub(crate) fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
 /// Runs a command to its end.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("{} cannot be started", show(command)))?;
+    let status =
+        command.status().with_context(|| format!("{} cannot be started", show(command)))?;
     if status.success() { Ok(()) } else { bail!("{} ended with {status}", show(command)) }
 }
 

@@ -39,7 +39,7 @@ impl<'a> Player<'a> {
         if name == "all" {
             return Ok(cases::all(&stage, &mut self.draw));
         }
-        if !cases::names(channel.gateway()).contains(&name) {
+        if !cases::told_on(channel).any(|(known, _)| known == name) {
             return Ok(Vec::new());
         }
         Ok(vec![cases::case(name, &stage, &mut self.draw)?])
@@ -99,7 +99,8 @@ impl<'a> Player<'a> {
             let order = burst.order(index);
             self.post.register(&order).await
         });
-        let registered: Vec<_> = stream::iter(registering).buffer_unordered(at_once).collect().await;
+        let registered: Vec<_> =
+            stream::iter(registering).buffer_unordered(at_once).collect().await;
         registered.into_iter().collect::<Result<Vec<()>, _>>()?;
         let posting = burst.deliveries().into_iter().map(|delivery| async move {
             let message: Message = burst.message(&self.keys, delivery, self.clock.now())?;

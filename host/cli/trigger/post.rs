@@ -49,9 +49,7 @@ impl Post {
         let trimmed = |url: &str| url.trim_end_matches('/').to_owned();
         let orders = match (orders_url, token) {
             (None, _) => None,
-            (Some(url), Some(token)) => {
-                Some(Orders { url: trimmed(url), token: token.to_owned() })
-            }
+            (Some(url), Some(token)) => Some(Orders { url: trimmed(url), token: token.to_owned() }),
             (Some(_), None) => {
                 anyhow::bail!("--orders-url needs --token or the variable CALLGATE_TOKEN");
             }

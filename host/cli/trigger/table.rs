@@ -55,10 +55,11 @@ pub(super) fn show(row: &Row) {
     let mark = if row.wrong.is_empty() { "" } else { "  ✗ NOT AS EXPECTED" };
     let mut answers = row.answers.clone();
     answers.dedup();
-    let answers =
-        if answers.len() == row.answers.len() { answers.join(", ") } else {
-            format!("{} ×{}", answers.join(", "), row.answers.len())
-        };
+    let answers = if answers.len() == row.answers.len() {
+        answers.join(", ")
+    } else {
+        format!("{} ×{}", answers.join(", "), row.answers.len())
+    };
     line([row.channel, row.case, &answers, &row.state, &row.events], mark);
     let stored = if row.stored.is_empty() { "-" } else { &row.stored };
     print(&format!("{:<16}{}; stored: {stored}\n", "", row.about));

@@ -62,8 +62,8 @@ impl Host for RunState {
     }
 
     fn summary(&mut self) -> wasmtime::Result<String> {
-        let (phase, remaining_ms) = (self.phase, self.left_ms());
-        let summary = self.fact("exchange.summary", |run| summary(run, phase, remaining_ms))?;
+        let phase = self.phase;
+        let summary = self.fact("exchange.summary", |run| summary(run, phase))?;
         Ok(summary?)
     }
 
@@ -191,8 +191,9 @@ fn wit_phase(phase: Phase) -> wasmtime::Result<WitPhase> {
     }
 }
 
-/// Everything in one JSON object. `body` and `scratch` stand in it as values, not as strings.
-fn summary(run: &Run, phase: Phase, remaining_ms: u32) -> Result<String, Halt> {
+/// Everything in one JSON object, but for what differs from run to run (`remaining-ms`): the
+/// guest must burn the same fuel over it every time.
+fn summary(run: &Run, phase: Phase) -> Result<String, Halt> {
     let input = &run.input;
     let notification = &input.notification;
     let summary = Summary {
@@ -210,7 +211,6 @@ fn summary(run: &Run, phase: Phase, remaining_ms: u32) -> Result<String, Halt> {
         current_phase: phase.as_str(),
         mode: input.mode.as_str(),
         attempt: input.attempt,
-        remaining_ms,
         business: &notification.business,
         scene: &notification.scene,
         order_no: notification.order_no.as_deref(),
@@ -262,7 +262,6 @@ struct Summary<'a> {
     current_phase: &'a str,
     mode: &'a str,
     attempt: u32,
-    remaining_ms: u32,
     business: &'a str,
     scene: &'a str,
     order_no: Option<&'a str>,

@@ -4,9 +4,9 @@
 //! [`testing::House`]. The phases are given only what they may use: [`Exchange`] speaks of the
 //! notification in hand, [`Documents`] reads, [`Draft`] stages, [`Events`] is what `after` has.
 //!
-//! Reading order: `processor` is the trait, `exchange` and `staging` what its phases are given, `error` how a
-//! phase stops; `descriptor`, `document`, `event` and `money` are the plain values; `testing` is a
-//! host in memory; `host` and `guest` tie the two worlds together.
+//! Reading order: `processor` is the trait, `exchange` and `staging` what its phases are given,
+//! `error` how a phase stops; `descriptor`, `document`, `event` and `money` are the plain values;
+//! `testing` is a host in memory; `host` and `guest` tie the two worlds together.
 
 mod processor;
 
@@ -47,19 +47,19 @@ pub use serde_json;
 pub use staging::{Documents, Draft, Events};
 
 /// Makes a [`Processor`] the processor of this plugin. Once per crate; natively it does nothing.
-///
-/// ```ignore
-/// callgate_processor::export!(OrderPayment);
-/// ```
 #[macro_export]
 macro_rules! export {
     ($processor:ty) => {
         #[cfg(target_arch = "wasm32")]
         mod callgate_guest {
-            #[expect(unused_imports, reason = "the processor may be named by a path")]
+            #[allow(unused_imports, reason = "the processor may be named by a path")]
             use super::*;
             type CallgateGuest = $crate::guest::Guest<$processor>;
             $crate::guest::export_guest!(CallgateGuest with_types_in $crate::guest::bindings);
         }
     };
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -196,6 +196,13 @@ fn refund_event(status: &str) -> EventType {
     }
 }
 
+fn other_name(envelope: &Envelope) -> String {
+    match envelope.original_type() {
+        "" => envelope.event_type.clone(),
+        kind => format!("{kind}.{}", envelope.event_type),
+    }
+}
+
 /// A pair without a reader: what it names is taken along, nothing of it is required.
 fn other(envelope: &Envelope, plaintext: Vec<u8>, account: &Account) -> Notification {
     let body = object(plaintext).unwrap_or_else(wrapped);
@@ -213,7 +220,8 @@ fn other(envelope: &Envelope, plaintext: Vec<u8>, account: &Account) -> Notifica
         application: application.as_deref(),
     });
     Notification {
-        event_type: EventType::other(GATEWAY, &envelope.event_type),
+        // Both names: some products reuse `TRANSACTION.SUCCESS` for what is no payment.
+        event_type: EventType::other(GATEWAY, &other_name(envelope)),
         meaning_key: envelope.id.clone(),
         order_no: text("out_trade_no").or_else(|| text("out_order_no")),
         transaction_id: text("transaction_id"),

@@ -5,8 +5,8 @@ use callgate_sandbox::limits::Limits;
 use callgate_sandbox::load::{LoadError, Source};
 
 use crate::guest::{
-    PHASES, attack, attack_with, attacking, component, load, load_source, neighbour_works, patient,
-    run, source, speaking, text,
+    PHASES, attack, attack_with, attacking, component, component_of, load, load_source,
+    neighbour_works, patient, run, source, speaking, text,
 };
 
 async fn attack_in_every_phase(file: &str, kind: FaultKind) {
@@ -183,6 +183,15 @@ async fn a_failing_phase_leaves_nothing_staged() {
     let emit = attacking(&text("many_events.wat"), Phase::Action);
     let fields = format!("{emit}\n(func (export \"save\") (result i32) unreachable)");
     attack(&fields, FaultKind::Trap, Phase::Save).await;
+}
+
+#[tokio::test]
+async fn handles_without_end_are_refused() {
+    let world =
+        "package test:guest; world guest { @X export stock: interface { resource thing; } }";
+    let fields = attacking(&text("flood_handles.wat"), Phase::Check);
+    let source = source(component_of(world, &fields));
+    attack_with(source, FaultKind::Quota, Phase::Check).await;
 }
 
 #[tokio::test]

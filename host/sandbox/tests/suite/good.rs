@@ -4,7 +4,7 @@ use callgate_sandbox::fault::Phase;
 use callgate_sandbox::outside::LogLevel;
 use callgate_sandbox::run::{Event, Expect, Read, Write};
 
-use crate::guest::{Ledger, commit, file, input, load, name, run, run_after};
+use crate::guest::{Ledger, file, input, load, name, run, run_after};
 
 #[tokio::test]
 async fn a_good_guest_runs_its_phases_in_order_and_proposes_a_draft() {
@@ -65,7 +65,7 @@ async fn the_same_run_decides_and_costs_the_same_again() {
 async fn an_id_is_a_uuid_of_version_7_with_the_time_of_receipt() {
     let report = run(&load(file("good.wat")).await).await;
     let id = report.scratch.trim_matches('"');
-    // 1700000000500 is 018bcfe56' 9f4' in hexadecimal, 48 bits long.
+    // The first 48 bits are 1700000000500, which is 0x018bcfe569f4.
     assert_eq!(id.get(..13), Some("018bcfe5-69f4"), "{id}");
     assert_eq!(id.get(14..15), Some("7"), "{id}");
     assert_eq!(id.len(), 36);
@@ -108,7 +108,6 @@ async fn a_swap_lets_a_run_keep_its_plugin() {
     in_force.swap(Registry::default());
     assert!(in_force.current().pick(key).is_none());
     assert!(picked.run(input(), Box::new(Ledger::default())).await.result.is_ok());
-    assert_eq!(commit().events, 1);
 }
 
 fn paid(id: &str) -> Event {

@@ -47,10 +47,17 @@ pub(crate) fn file(name: &str) -> Vec<u8> {
 
 /// Makes a component of the fields of a core module: see `tests/hostile/README.md`.
 pub(crate) fn component(fields: &str) -> Vec<u8> {
+    component_of("package test:guest; world guest {\n  @X }", fields)
+}
+
+/// As [`component`], for a world that has more than the contract: `@X` stands for the contract.
+pub(crate) fn component_of(world: &str, fields: &str) -> Vec<u8> {
     let mut module = wat::parse_str(module(fields)).unwrap_or_else(|error| panic!("{error}"));
     let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_path(root().join("wit")).unwrap();
-    let world = resolve.select_world(&[package], Some("processor")).unwrap();
+    resolve.push_path(root().join("wit")).unwrap();
+    let world = world.replace("@X", "include callgate:processor/processor@0.1.0;");
+    let package = resolve.push_str("guest.wit", &world).unwrap();
+    let world = resolve.select_world(&[package], None).unwrap();
     let utf8 = StringEncoding::UTF8;
     wit_component::embed_component_metadata(&mut module, &resolve, world, utf8, false).unwrap();
     ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()

@@ -7,8 +7,8 @@ use callgate_sandbox::load::{LoadError, Source};
 use callgate_sandbox::run::{Draft, Expect, Report, Stop};
 
 use crate::guest::{
-    Ledger, PHASES, attack, attacking, component, file, grants, input, load, load_source, name,
-    patient, run, said, said_by, source, speaking, text,
+    Ledger, PHASES, attack, attacking, component, grants, input, load, load_source, patient, run,
+    said, said_by, source, speaking, text,
 };
 
 /// Runs a guest whose `$attack` happens in a phase.
@@ -262,8 +262,74 @@ async fn the_summary_holds_the_notification_and_the_run_as_json() {
 }
 
 #[tokio::test]
+async fn configuration_is_served_by_its_dotted_path() {
+    let get = r#"(import "config" "get" (func $get (param i32 i32 i32)))
+        (data (i32.const 1024) "limits.max")
+        (func $speak (result i32)
+          (call $get (i32.const 1024) (i32.const 10) (i32.const 2048))
+          (if (result i32) (i32.load8_u (i32.const 2048))
+            (then (call $ignore (i32.load (i32.const 2052)) (i32.load (i32.const 2056))))
+            (else (call $ignore (i32.const 0) (i32.const 0)))))"#;
+    assert_eq!(said(get, Phase::Prepare).await, "5");
+    assert_eq!(said(&get.replace("limits.max", "limits.min"), Phase::Prepare).await, "");
+}
+
+#[tokio::test]
+async fn the_state_chosen_is_told_to_the_later_phases() {
+    let target = r#"(import "exchange" "target-state" (func $target (param i32)))
+        (func $speak (result i32)
+          (call $target (i32.const 2048))
+          (call $ignore (i32.load (i32.const 2052)) (i32.load (i32.const 2056))))"#;
+    let moving = format!(
+        "{target} (func (export \"next-state\") (result i32)
+          (call $move (i32.const 312) (i32.const 4)))"
+    );
+    assert_eq!(said(&moving, Phase::Check).await, "");
+    assert_eq!(said(&moving, Phase::Action).await, "PAID");
+    assert_eq!(said(&moving, Phase::After).await, "PAID");
+    assert_eq!(said(target, Phase::Action).await, "");
+}
+
+#[tokio::test]
+async fn the_clock_stands_still_and_never_reads_before_the_receipt() {
+    let clock = |expected: u64| {
+        let now = r#"(import "clock" "now" (func $now (result i64)))"#;
+        let check = format!(
+            "{now} (func $attack
+               (if (i64.ne (call $now) (i64.const {expected})) (then unreachable)))"
+        );
+        component(&attacking(&check, Phase::Check))
+    };
+    let plugin = load(clock(1_700_000_001_000)).await;
+    assert!(run(&plugin).await.result.is_ok());
+    let mut early = input();
+    early.now_ms = 5;
+    let plugin = load(clock(1_700_000_000_500)).await;
+    assert!(plugin.run(early, Box::new(Ledger::default())).await.result.is_ok());
+}
+
+#[tokio::test]
 async fn what_the_run_staged_is_what_it_reads_afterwards() {
-    let draft = run(&load(file("good.wat")).await).await.result.unwrap();
-    let merged = draft.writes.iter().find(|write| write.name == name("orders", "o-1")).unwrap();
-    assert_eq!(merged.body, r#"{"amount":1,"paid":true}"#);
+    let fields = r#"(import "documents" "get" (func $get (param i32 i32 i32 i32 i32)))
+        (import "documents" "merge" (func $merge (param i32 i32 i32 i32 i32 i32 i32 i32)))
+        (data (i32.const 1024) "ledger")
+        (data (i32.const 1032) "l-9")
+        (data (i32.const 1040) "{\"a\":1}")
+        (data (i32.const 1048) "{\"b\":2}")
+        (func $patch (param $text i32)
+          (call $merge (i32.const 1024) (i32.const 6) (i32.const 1032) (i32.const 3)
+                       (local.get $text) (i32.const 7) (i32.const 1) (i32.const 2048))
+          (if (i32.load8_u (i32.const 2048)) (then unreachable)))
+        (func $speak (result i32)
+          (call $patch (i32.const 1040))
+          (call $patch (i32.const 1048))
+          (call $get (i32.const 1024) (i32.const 6) (i32.const 1032) (i32.const 3)
+                     (i32.const 2048))
+          ;; the body of the document
+          (call $ignore (i32.load (i32.const 2096)) (i32.load (i32.const 2100))))"#;
+    assert_eq!(said(fields, Phase::Action).await, r#"{"a":1,"b":2}"#);
+    let quiet = format!("{fields} (func $attack (drop (call $speak)))");
+    let writes = ran(&quiet, Phase::Action).await.result.unwrap().writes;
+    let [write] = writes.as_slice() else { panic!("expected one write, found {writes:?}") };
+    assert_eq!((write.body.as_str(), write.expect), (r#"{"a":1,"b":2}"#, Expect::Absent));
 }

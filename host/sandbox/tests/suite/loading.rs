@@ -180,6 +180,24 @@ async fn a_business_that_is_not_granted_cannot_be_claimed() {
 }
 
 #[tokio::test]
+async fn memory_is_pooled_where_there_is_room_and_on_demand_where_there_is_none() {
+    use callgate_sandbox::engine::Memory;
+    let sandbox = |slots| Sandbox::new(SandboxSettings { slots, ..Default::default() }).unwrap();
+    assert_eq!(sandbox(4).memory(), Memory::Pooled);
+    let crowded = sandbox(60_000);
+    assert_eq!(crowded.memory(), Memory::OnDemand);
+    let plugin = crowded.load(source(file("good.wat"))).await.unwrap();
+    assert!(run(&plugin).await.result.is_ok());
+}
+
+#[tokio::test]
+async fn a_component_that_takes_too_long_to_compile_is_refused() {
+    let settings = SandboxSettings { slots: 1, compile_ms: 0, ..Default::default() };
+    let error = Sandbox::new(settings).unwrap().load(source(file("good.wat"))).await.unwrap_err();
+    assert_eq!(error, LoadError::SlowCompile { limit_ms: 0 });
+}
+
+#[tokio::test]
 async fn compiled_code_is_kept_in_the_cache() {
     let dir = std::env::temp_dir().join(format!("callgate-cache-{}", std::process::id()));
     let settings =

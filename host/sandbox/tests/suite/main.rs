@@ -1,7 +1,6 @@
 //! The sandbox from outside: guests as text, obeyed and violated limits, refusals by name.
 #![expect(
     clippy::unwrap_used,
-    clippy::arithmetic_side_effects,
     clippy::wildcard_enum_match_arm,
     reason = "a test that is surprised fails"
 )]

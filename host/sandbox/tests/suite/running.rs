@@ -83,7 +83,7 @@ async fn an_outside_that_answers_wrongly_is_the_hosts_fault() {
 
 #[tokio::test]
 async fn waiting_for_the_store_does_not_count_as_the_guests_time() {
-    let limits = Limits { outside_ms: 200, check_ms: 100, ..patient() };
+    let limits = Limits { outside_ms: 1500, check_ms: 1000, ..patient() };
     let bytes = component(&speaking(&text("get.wat"), Phase::Check));
     let plugin = load_source(Source { limits, ..source(bytes) }).await.unwrap();
     let stop = plugin.run(input(), Box::new(Ill::Hangs)).await.result.unwrap_err();

@@ -115,6 +115,19 @@ pub(crate) async fn a_poisoned_notification_blocks_its_order_only_for_the_bound(
     assert_eq!(claim_one(&store, "w", 5_002).await.lease.id(), poisoned);
 }
 
+pub(crate) async fn a_deferred_notification_lets_its_order_go_on(house: &House) {
+    let store = house.open_with(|settings| settings.order_block_ms = 60_000).await;
+    register(&store, "o1").await;
+    let refund = accept(&store, payment("d1", "o1", "t1"), 0).await;
+    let paid = accept(&store, payment("d2", "o1", "t2"), 1).await;
+    let job = claim_one(&store, "w", 10).await;
+    assert_eq!(job.lease.id(), refund);
+    let mut later = settlement(&job, Outcome::Defer(reason("payment-not-here-yet")));
+    later.due_at = at(5_000);
+    settle(&store, later, 20).await;
+    assert_eq!(claim_one(&store, "w", 30).await.lease.id(), paid, "nothing holds it up");
+}
+
 pub(crate) async fn ten_hosts_that_claim_one_order_get_it_once(house: &House) {
     let mut stores = Vec::new();
     for _ in 0..10 {

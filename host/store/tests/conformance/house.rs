@@ -1,6 +1,7 @@
 //! Where stories are told: a fresh database each, of SQLite or of a throw-away PostgreSQL cluster.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -131,6 +132,8 @@ fn start(binaries: &std::path::Path) -> Cluster {
         .arg("guard")
         .arg(binaries)
         .current_dir("/")
+        // Signals to this process and its group must not reach the guard: it ends by the pipe.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -144,7 +147,7 @@ fn start(binaries: &std::path::Path) -> Cluster {
 
 /// Past the capture of the test runner.
 fn loud(text: &str) {
-    writeln!(std::io::stderr(), "\n*** {text} ***\n").unwrap();
+    std::io::stderr().write_all(format!("\n*** {text} ***\n\n").as_bytes()).unwrap();
 }
 
 /// `$1` is the folder of the server's programs. Prints the folder of the socket once it serves.

@@ -2,6 +2,12 @@
 //!
 //! Files: `house` opens databases, `gateway` signs callbacks, `acts` are the verbs of the stories,
 //! which follow by subject.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a story ends where something is not as it is told"
+)]
 
 mod house;
 
@@ -18,6 +24,10 @@ mod settling;
 mod registering;
 
 mod opening;
+
+mod random;
+
+mod crowd;
 
 /// Tells each story twice.
 macro_rules! stories {
@@ -61,6 +71,7 @@ stories! {
         a_limit_is_kept_and_claims_of_one_group_share
         a_lease_that_ran_out_is_claimed_again_and_the_old_owner_loses
         a_poisoned_notification_blocks_its_order_only_for_the_bound
+        a_deferred_notification_lets_its_order_go_on
         ten_hosts_that_claim_one_order_get_it_once
         a_claim_that_finds_nothing_is_empty;
     settling:
@@ -87,4 +98,8 @@ stories! {
         a_parked_notification_is_due_when_its_wait_is_over
         registering_and_parking_on_two_hosts_never_miss_each_other
         an_order_shows_everything_about_itself;
+    random:
+        a_thousand_random_acts_agree_with_a_small_model;
+    crowd:
+        three_hosts_and_shuffled_repeats_pay_every_order_once;
 }

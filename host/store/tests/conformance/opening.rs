@@ -1,6 +1,7 @@
 //! Stories of databases that cannot be opened.
 
 use callgate_store::{Settings, Store};
+use sqlx::{AnyConnection, Connection as _};
 
 use crate::acts::at;
 use crate::gateway::payment;
@@ -65,22 +66,49 @@ async fn a_server_that_is_not_there_or_refuses_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_full_fails_everybody_and_heals() {
+async fn a_database_that_fails_fails_everybody_and_heals() {
     let house = House::sqlite();
-    let store = house.open().await;
-    // The limit is the connection's own, so a second program that holds the only write lock
-    // stands in for the disk: both are faults of the database and not of an operation.
-    let blocked = house.open_with(|settings| settings.wait_ms = 50).await;
-    let mut holder = sqlx_connection(&house).await;
+    let store = house.open_with(|settings| settings.wait_ms = 50).await;
+    // Another program that holds the write lock stands in for a full disk: both are faults of the
+    // database and of no operation in particular.
+    let mut holder = AnyConnection::connect(&house.settings.url).await.unwrap();
     sqlx::raw_sql("begin immediate").execute(&mut holder).await.unwrap();
-    let error = blocked.accept(payment("d1", "o1", "t1"), at(0)).await.unwrap_err();
-    assert_eq!(error.code(), "store.unavailable", "{error}");
+    let (one, two) = tokio::join!(
+        store.accept(payment("d1", "o1", "t1"), at(0)),
+        store.accept(payment("d2", "o1", "t2"), at(0)),
+    );
+    for receipt in [one, two] {
+        assert_eq!(receipt.unwrap_err().code(), "store.unavailable");
+    }
     sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
-    blocked.accept(payment("d1", "o1", "t1"), at(1)).await.unwrap();
+    store.accept(payment("d1", "o1", "t1"), at(1)).await.unwrap();
     assert_eq!(store.counts().await.unwrap().ready, 1);
 }
 
-async fn sqlx_connection(house: &House) -> sqlx::AnyConnection {
-    use sqlx::Connection as _;
-    sqlx::AnyConnection::connect(&house.settings.url).await.unwrap()
+#[tokio::test]
+async fn a_server_that_drops_connections_is_found_again() {
+    let Some(house) = House::postgres().await else { return };
+    let store = house.open().await;
+    store.accept(payment("d1", "o1", "t1"), at(0)).await.unwrap();
+    house
+        .execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity \
+             where datname = current_database() and pid <> pg_backend_pid()",
+        )
+        .await;
+    // The first one may still meet the broken connection; it was told so, and comes again.
+    if let Err(error) = store.accept(payment("d2", "o1", "t2"), at(1)).await {
+        assert_eq!(error.code(), "store.unavailable");
+        store.accept(payment("d2", "o1", "t2"), at(2)).await.unwrap();
+    }
+    assert_eq!(store.counts().await.unwrap().ready, 2);
+}
+
+#[tokio::test]
+async fn hosts_that_start_together_migrate_once() {
+    let Some(house) = House::postgres().await else { return };
+    let (one, two, three) = tokio::join!(house.open(), house.open(), house.open());
+    one.accept(payment("d1", "o1", "t1"), at(0)).await.unwrap();
+    assert_eq!(two.counts().await.unwrap(), three.counts().await.unwrap());
+    assert_eq!(house.number("select cast(count(*) as bigint) from _sqlx_migrations").await, 4);
 }

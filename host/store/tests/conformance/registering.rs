@@ -40,7 +40,7 @@ pub(crate) async fn a_registration_repeated_is_the_same(house: &House) {
 pub(crate) async fn every_field_that_differs_is_named(house: &House) {
     let store = house.open().await;
     register(&store, "o1").await;
-    let changes: [(&str, fn(&mut NewOrder)); 6] = [
+    let changes: [(&str, Change); 6] = [
         ("amount", |order| order.amount.minor = 1),
         ("currency", |order| order.amount = usd(order.amount)),
         ("channel", |order| order.channel = Some("wechat-main".to_owned())),
@@ -54,7 +54,7 @@ pub(crate) async fn every_field_that_differs_is_named(house: &House) {
         let registered = store.register(other, at(1)).await.unwrap();
         assert_eq!(registered, Registered::Differs { field });
     }
-    let wrong: [fn(&mut NewOrder); 4] = [
+    let wrong: [Change; 4] = [
         |order| order.body = "{".to_owned(),
         |order| order.amount.minor = -1,
         |order| order.order_no = String::new(),
@@ -68,6 +68,8 @@ pub(crate) async fn every_field_that_differs_is_named(house: &House) {
     }
     assert!(store.order(BUSINESS, "o2").await.unwrap().is_none());
 }
+
+type Change = fn(&mut NewOrder);
 
 fn usd(amount: Money) -> Money {
     Money { currency: Currency::parse("USD").unwrap(), ..amount }

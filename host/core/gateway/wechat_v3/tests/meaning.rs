@@ -249,7 +249,7 @@ fn a_payment_event_with_another_resource_is_no_payment() {
         "receiver": { "amount": 888 },
     });
     let told = notification(&gateway(), ("TRANSACTION.SUCCESS", "profitsharing"), &plaintext);
-    assert_eq!(told.event_type.as_str(), "wechat-v3.transaction.success");
+    assert_eq!(told.event_type.as_str(), "wechat-v3.profitsharing.transaction.success");
     assert_eq!(told.meaning_key, "b1f3a3a0-5e0f-5d8e-9b1e-0f5a6d1c2b3a");
     assert_eq!(told.order_no.as_deref(), Some("P2015"));
     assert_eq!((told.amount, told.order_amount, told.mismatch), (None, None, None));

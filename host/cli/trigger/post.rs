@@ -149,7 +149,9 @@ impl Seen {
         for told in order["notifications"].as_array().into_iter().flatten() {
             let state = told["state"].as_str().unwrap_or("?");
             let code = told["reason_code"].as_str().unwrap_or_default();
-            seen.open |= !matches!(state, "done" | "review");
+            // What waits for its order or for another notification is not at work.
+            let waits = matches!(told["outcome"].as_str(), Some("defer" | "park"));
+            seen.open |= !waits && !matches!(state, "done" | "review");
             if state == "review" {
                 seen.reviews.push(code.to_owned());
             }

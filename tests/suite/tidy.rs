@@ -96,7 +96,9 @@ fn every_reason_code_is_documented() {
     let documented = text(&root().join("docs/codes.md"));
     let mut missing = BTreeSet::new();
     for file in rust_files("host") {
-        if file.components().any(|part| part.as_os_str() == "tests") {
+        // Tests name codes as they please; topics of the trigger's events are no codes.
+        let part_of = |name| file.components().any(|part| part.as_os_str() == name);
+        if part_of("tests") || part_of("trigger") || file.ends_with("server.rs") {
             continue;
         }
         let text = text(&file);

@@ -32,13 +32,14 @@ pub(super) fn resolve(
 }
 
 fn below(value: toml::Value, key: &str, folder: &Path) -> Result<toml::Value, ConfigError> {
-    Ok(match value {
-        toml::Value::Table(table) => toml::Value::Table(resolve(table, key, folder)?),
-        toml::Value::Array(items) => toml::Value::Array(
-            items.into_iter().map(|item| below(item, key, folder)).collect::<Result<_, _>>()?,
-        ),
-        other => other,
-    })
+    if let toml::Value::Table(table) = value {
+        return Ok(toml::Value::Table(resolve(table, key, folder)?));
+    }
+    if let toml::Value::Array(items) = value {
+        let items = items.into_iter().map(|item| below(item, key, folder));
+        return Ok(toml::Value::Array(items.collect::<Result<_, _>>()?));
+    }
+    Ok(value)
 }
 
 fn read_files(key: &str, value: toml::Value, folder: &Path) -> Result<toml::Value, ConfigError> {

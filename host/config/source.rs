@@ -94,9 +94,10 @@ fn set(table: &mut toml::Table, path: &[String], text: &str) -> Result<(), Strin
             let inner = table
                 .entry(first.clone())
                 .or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            match inner {
-                toml::Value::Table(inner) => set(inner, rest, text),
-                other => Err(format!("`{first}` is {}, not a table", other.type_str())),
+            let found = inner.type_str();
+            match inner.as_table_mut() {
+                Some(inner) => set(inner, rest, text),
+                None => Err(format!("`{first}` is {found}, not a table")),
             }
         }
     }

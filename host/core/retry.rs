@@ -61,7 +61,7 @@ mod tests {
         fn jitter_only_adds_and_adds_at_most_a_quarter(attempts in 1u32..10, seed: u64) {
             let plain = BACKOFF.delay_ms(attempts, None, 0).unwrap_or(0);
             let spread = BACKOFF.delay_ms(attempts, None, seed).unwrap_or(0);
-            prop_assert!(spread >= plain && spread <= plain + plain / 4);
+            prop_assert!(spread >= plain && spread <= plain.saturating_add(plain / 4));
         }
     }
 }

@@ -142,8 +142,10 @@ async fn routed(engine: &Engine, job: &Job, subject: Option<&Document>) -> Decid
     match engine.registry.pick(RouteKey { business, scene, event_type, state }) {
         Some(plugin) => run(engine, job, plugin, seen).await,
         None => {
-            let place =
-                state.map_or("without an order".to_owned(), |state| format!("in state {state}"));
+            let place = match state {
+                Some(state) => format!("in state {state}"),
+                None => "without an order".to_owned(),
+            };
             let text = format!("no processor is routed for {event_type} {place}");
             Decided::plain(Outcome::Keep(Reason::new("route.none", text)), seen)
         }

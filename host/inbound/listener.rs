@@ -156,7 +156,7 @@ impl Private {
     }
 
     async fn route(&self, request: hyper::Request<Bytes>) -> axum::response::Response {
-        let request = request.map(|body| axum::body::Body::from(body));
+        let request = request.map(axum::body::Body::from);
         match self.router.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},

@@ -146,16 +146,16 @@ impl House {
         format!("{}/orders/PRODUCT_ORDER/{order_no}", self.private)
     }
 
-    /// One value of the metrics; 0 where it was never counted.
-    pub(crate) async fn metric(&self, line_start: &str) -> f64 {
+    /// A count of the metrics, summed over its lines; 0 where it was never counted.
+    pub(crate) async fn metric(&self, line_start: &str) -> u64 {
         let request = self.http.get(format!("{}/metrics", self.private)).bearer_auth(OPERATOR);
         let text = request.send().await.expect("metrics").text().await.expect("text");
         let lines = text.lines().filter(|line| line.starts_with(line_start));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
-    /// How many notifications are stored, whatever became of them.
-    pub(crate) async fn rows(&self) -> f64 {
+    /// How many notifications are stored and not done.
+    pub(crate) async fn rows(&self) -> u64 {
         self.metric("callgate_notifications{").await
     }
 

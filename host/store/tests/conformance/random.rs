@@ -283,7 +283,9 @@ impl<'a> Story<'a> {
         let meaning = (row.subject.clone(), row.meaning.clone());
         let (change, settled) = match (&settling.outcome, order) {
             (_, Some(_)) if settling.subject == SubjectSeen::Absent => (again, Settled::Released),
-            (Outcome::Retry(_), order) => ((InboxState::Ready, Some(now + 50)), standing(order, 0)),
+            (Outcome::Retry(_) | Outcome::Defer(_), order) => {
+                ((InboxState::Ready, Some(now + 50)), standing(order, 0))
+            }
             (Outcome::Park(_), order) => {
                 ((InboxState::Parked, Some(now + PARK_MS)), standing(order, 0))
             }

@@ -9,7 +9,8 @@ use super::ConfigError;
 pub struct Layers {
     /// The file; none means defaults alone.
     pub file: Option<PathBuf>,
-    /// Environment variables by name; those that start with `CALLGATE_` count.
+    /// Environment variables by name; those that start with `CALLGATE_` and name a room and a key
+    /// with two underscores between count.
     pub environment: Vec<(String, String)>,
     /// `key=value` of the command line.
     pub flags: Vec<String>,
@@ -44,7 +45,8 @@ pub(super) fn merge(layers: &Layers) -> Result<(toml::Table, PathBuf), ConfigErr
     }
     for (name, value) in &layers.environment {
         if let Some(rest) = name.strip_prefix("CALLGATE_") {
-            if RESERVED.contains(&rest) {
+            // A key always has a room, so it has two underscores; others are the program's own.
+            if !rest.contains("__") {
                 continue;
             }
             let path: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
@@ -115,9 +117,6 @@ fn value_of(text: &str) -> toml::Value {
 fn show(file: &Path) -> String {
     file.display().to_string()
 }
-
-/// Variables of the program that are no keys of the configuration.
-const RESERVED: [&str; 3] = ["CONFIG", "TOKEN", "THIRD_PARTY_VECTORS"];
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         println!("== audit of {folder}");
         let mut check = Command::new(&deny);
         check.current_dir(workspace::root().join(folder));
-        check.arg("check").arg("--config").arg(workspace::root().join(".cargo/deny.toml"));
+        check.arg("--config").arg(workspace::root().join(".cargo/deny.toml")).arg("check");
         check.args(["bans", "licenses", "sources"]);
         workspace::run(&mut check).context("the audit found something")?;
     }

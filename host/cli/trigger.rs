@@ -63,9 +63,9 @@ pub(super) struct Run {
     /// callbacks are posted and their answers judged, no more.
     #[arg(long)]
     orders_url: Option<String>,
-    /// The bearer token for the order calls.
-    #[arg(long, env = "CALLGATE_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    /// A file with the bearer token for the order calls; else the variable CALLGATE_TOKEN has it.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
     /// One gateway only: wechat-v3, wechat-v2 or alipay.
     #[arg(long)]
     gateway: Option<Gateway>,
@@ -168,6 +168,18 @@ impl Run {
         let wrong = rows.iter().filter(|row| !row.wrong.is_empty()).count();
         table::foot(rows.len(), wrong);
         Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Secrets come from a file or the environment, never from the command line.
+    fn token(&self) -> anyhow::Result<Option<String>> {
+        let Some(file) = &self.token_file else {
+            return Ok(
+                std::env::var_os("CALLGATE_TOKEN").and_then(|token| token.into_string().ok())
+            );
+        };
+        let text = fs::read_to_string(file)
+            .with_context(|| format!("--token-file: {} cannot be read", file.display()))?;
+        Ok(Some(text.trim().to_owned()))
     }
 
     fn read_keys(&self) -> anyhow::Result<Keys> {

@@ -120,7 +120,7 @@ fn show(file: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Layers, merge};
+    use super::{Layers, default_text, merge};
 
     fn value(layers: &Layers, key: &str) -> Option<String> {
         let (table, _) = merge(layers).expect("layers merge");
@@ -153,5 +153,38 @@ mod tests {
         let layers = Layers { flags: vec!["store.url".into()], ..Layers::default() };
         let error = merge(&layers).expect_err("no value");
         assert!(error.to_string().contains("key=value"), "{error}");
+    }
+
+    /// Every field of a room's settings stands in the file, with its default.
+    fn check(defaults: &str, comment: &str) {
+        let fields = defaults.split(['{', ',', '}']).filter_map(|piece| piece.split_once(": "));
+        for (name, value) in fields {
+            let value = if value == "None" { "\"\"" } else { value };
+            let line = format!("\n{comment}{} = {}\n", name.trim(), value.trim());
+            assert!(default_text().contains(&line), "host/default.toml has no line {line:?}");
+        }
+    }
+
+    #[test]
+    fn the_default_file_documents_every_limit_of_the_sandbox() {
+        check(&format!("{:?}", callgate_sandbox::limits::Limits::default()), "# ");
+        check(&format!("{:?}", callgate_sandbox::engine::SandboxSettings::default()), "");
+    }
+
+    #[test]
+    fn the_commented_examples_are_a_configuration_too() {
+        let (_, examples) = default_text().split_once("# A business, named").expect("examples");
+        let lines = examples.lines().filter_map(|line| line.strip_prefix("# "));
+        let looks_like_toml = |line: &&str| {
+            let line = line.trim_start_matches("# ");
+            line.starts_with('[')
+                || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
+        };
+        let text: Vec<&str> = lines.filter(looks_like_toml).collect();
+        let table: toml::Table = text.join("\n").parse().expect("the examples are TOML");
+        let plugin = table["plugins"]["order-payment"].clone();
+        let read: Result<crate::config::plugins::PluginSettings, _> = plugin.try_into();
+        read.expect("the example of a plugin");
+        assert_eq!(table["channels"].as_table().map(toml::Table::len), Some(3));
     }
 }

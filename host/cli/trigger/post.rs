@@ -51,7 +51,7 @@ impl Post {
             (None, _) => None,
             (Some(url), Some(token)) => Some(Orders { url: trimmed(url), token: token.to_owned() }),
             (Some(_), None) => {
-                anyhow::bail!("--orders-url needs --token or the variable CALLGATE_TOKEN");
+                anyhow::bail!("--orders-url needs --token-file or the variable CALLGATE_TOKEN");
             }
         };
         Ok(Self { http, url: trimmed(url), orders })

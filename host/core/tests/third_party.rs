@@ -247,7 +247,7 @@ fn official_case(gateway: &wechat_v3::WechatV3, case: &Value, message: &Message)
         (_, "transaction") => EventType::PAYMENT_SUCCEEDED,
         ("REFUND.SUCCESS", "refund") => EventType::REFUND_SUCCEEDED,
         ("REFUND.ABNORMAL", "refund") => EventType::REFUND_ABNORMAL,
-        (event, _) => EventType::other("wechat-v3", event),
+        (event, kind) => EventType::other("wechat-v3", &format!("{kind}.{event}")),
     };
     assert_eq!(told.event_type, expected);
 }

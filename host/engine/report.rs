@@ -25,7 +25,7 @@ pub(super) fn decision(job: &Job, decided: &Decided, settled: Option<&Settled>, 
     metrics::counter!("callgate_outcomes_total", "business" => job.stored.business.clone(),
         "outcome" => outcome, "code" => code.clone())
     .increment(1);
-    let duration_us = watch.elapsed().as_micros();
+    let duration_us = watch.elapsed_us();
     let plugin = decided.run.as_ref().map_or("", |ran| ran.record.plugin.as_str());
     let attempt = job.lease.attempt();
     if let Outcome::Review(_) = decided.outcome {

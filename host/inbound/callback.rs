@@ -59,13 +59,18 @@ impl Intake {
             .increment(1);
             return empty(http::StatusCode::NOT_FOUND);
         };
-        let end = self.follow(&channel, request).await;
+        let end = self.follow(&channel, request, watch).await;
         let ack = end.ack(&channel);
         self.report(&channel, &end, ack.status, watch);
         into_answer(ack)
     }
 
-    async fn follow(&self, channel: &Channel, request: hyper::Request<Incoming>) -> End {
+    async fn follow(
+        &self,
+        channel: &Channel,
+        request: hyper::Request<Incoming>,
+        watch: Stopwatch,
+    ) -> End {
         let Ok(_permit) = self.requests.try_acquire() else {
             return End::Unavailable("inbound.busy");
         };
@@ -82,7 +87,7 @@ impl Intake {
             Err(BodyFault::Incomplete) => return End::Refused(Refusal::Incomplete),
         };
         match self.verify(channel, &head, &body) {
-            Ok(verified) => self.keep(channel, verified, &head, body).await,
+            Ok(verified) => self.keep(channel, verified, (&head, body), watch).await,
             Err(end) => end,
         }
     }
@@ -113,8 +118,8 @@ impl Intake {
         &self,
         channel: &Channel,
         verified: Verified,
-        head: &http::request::Parts,
-        raw: Bytes,
+        (head, raw): (&http::request::Parts, Bytes),
+        watch: Stopwatch,
     ) -> End {
         // Listening begins before the callback is stored, so that no decision is missed.
         let finished = match channel.answer {
@@ -130,10 +135,11 @@ impl Intake {
             raw: raw.into(),
         };
         let storing = self.store.accept(callback, self.clock.now());
-        match tokio::time::timeout(STORE_PATIENCE, storing).await {
+        match tokio::time::timeout(left(watch), storing).await {
             Ok(Ok(Receipt::New(ids))) => {
                 if let Some(finished) = finished {
                     let budget = Duration::from_millis(u64::from(channel.answer_within_ms));
+                    let budget = budget.min(left(watch));
                     // Over budget the work goes on; the answer is the same either way.
                     let _ = tokio::time::timeout(budget, all_finished(finished, &ids)).await;
                 }
@@ -161,7 +167,7 @@ impl Intake {
         .increment(1);
         metrics::histogram!("callgate_answer_seconds", "channel" => channel.name.clone())
             .record(elapsed.as_secs_f64());
-        let duration_us = elapsed.as_micros();
+        let duration_us = watch.elapsed_us();
         let channel = channel.name.as_str();
         match end {
             End::New(ids) => tracing::info!(
@@ -281,5 +287,11 @@ fn empty(status: http::StatusCode) -> listener::Answer {
     answer
 }
 
-/// The longest wait for the store: the answer must be out inside a gateway's five seconds.
-const STORE_PATIENCE: Duration = Duration::from_millis(4000);
+/// What is left of the time for an answer, however it was spent so far.
+fn left(watch: Stopwatch) -> Duration {
+    ANSWER_WITHIN.saturating_sub(watch.elapsed())
+}
+
+/// From the head of the request to the answer: inside a gateway's five seconds, with room for the
+/// way there and back.
+const ANSWER_WITHIN: Duration = Duration::from_millis(4500);

@@ -25,6 +25,8 @@ mod start;
 
 mod crash;
 
+mod discreet;
+
 mod clients;
 
 mod tidy;

@@ -147,7 +147,7 @@ impl<'a> Player<'a> {
         }
         let (seen, wrong) = self.settled(expected).await?;
         row.wrong.extend(wrong);
-        row.look(&seen);
+        row.look(&expected.order_no, &seen);
         Ok(())
     }
 

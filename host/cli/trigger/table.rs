@@ -11,6 +11,7 @@ pub(super) struct Row {
     channel: &'static str,
     case: &'static str,
     about: &'static str,
+    order_no: String,
     pub(super) answers: Vec<String>,
     pub(super) stored: String,
     pub(super) state: String,
@@ -25,6 +26,7 @@ impl Row {
             channel: case.channel.name(),
             case: case.name,
             about: case.about,
+            order_no: String::new(),
             answers: Vec::new(),
             stored: String::new(),
             state: String::new(),
@@ -37,8 +39,9 @@ impl Row {
         self.answers.push(reply.shown.clone());
     }
 
-    /// Takes over what the last look at the order showed; of two orders, both are shown.
-    pub(super) fn look(&mut self, seen: &Seen) {
+    /// Takes over what the last look at an order showed.
+    pub(super) fn look(&mut self, order_no: &str, seen: &Seen) {
+        order_no.clone_into(&mut self.order_no);
         self.state = seen.state.clone().unwrap_or_else(|| "(not registered)".to_owned());
         self.events = seen.events.join(", ");
         self.stored =
@@ -62,7 +65,8 @@ pub(super) fn show(row: &Row) {
     };
     line([row.channel, row.case, &answers, &row.state, &row.events], mark);
     let stored = if row.stored.is_empty() { "-" } else { &row.stored };
-    print(&format!("{:<16}{}; stored: {stored}\n", "", row.about));
+    let order = if row.order_no.is_empty() { "-" } else { &row.order_no };
+    print(&format!("{:<16}{}; order {order}; stored: {stored}\n", "", row.about));
     for wrong in &row.wrong {
         print(&format!("{:<16}✗ {wrong}\n", ""));
     }

@@ -14,6 +14,7 @@ use callgate_sandbox::engine::SandboxSettings;
 use serde::Deserialize;
 
 use crate::engine;
+use crate::inbound::channel::Channel;
 use crate::inbound::{ListenerSettings, tokens::TokenHashes};
 use crate::telemetry;
 
@@ -25,7 +26,6 @@ mod secrets;
 
 mod source;
 
-pub use channels::Channel;
 pub use source::{Layers, default_text};
 
 /// The whole configuration, checked.

@@ -4,38 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use callgate_core::gateway::{self, Gateway};
+use callgate_core::gateway;
 use serde::Deserialize;
 
 use super::{ConfigError, NAME_OF_BUSINESS, NAME_OF_CHANNEL, check_name, read, secrets};
-
-/// A configured channel, its keys read and validated.
-#[derive(Debug)]
-pub struct Channel {
-    /// Its name, which stands in the callback's address.
-    pub name: String,
-    /// Who owns the orders.
-    pub business: String,
-    /// How they are paid.
-    pub scene: String,
-    /// When the gateway hears success.
-    pub answer: AnswerWhen,
-    /// With `processed`: the longest wait for the business commit, in milliseconds.
-    pub answer_within_ms: u32,
-    /// The protocol with this account's keys.
-    pub gateway: Arc<dyn Gateway>,
-}
-
-/// When a gateway hears success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AnswerWhen {
-    /// As soon as the callback is on disk.
-    #[default]
-    Stored,
-    /// When its business commit is done, but within a budget.
-    Processed,
-}
+use crate::inbound::channel::{AnswerWhen, Channel};
 
 /// The fields that every channel has; the rest belongs to the gateway.
 #[derive(Debug, Deserialize)]

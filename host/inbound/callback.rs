@@ -16,11 +16,10 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use tokio::sync::{Semaphore, broadcast};
 
+use super::channel::{AnswerWhen, Channel};
 use super::listener::{BodyFault, read_body};
 use super::{Finished, ListenerSettings, listener};
 use crate::clock::{Clock, Stopwatch};
-use crate::config::Channel;
-use crate::config::channels::AnswerWhen;
 use crate::telemetry::LineBudget;
 
 /// Everything that a callback meets on its way.

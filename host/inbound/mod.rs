@@ -3,13 +3,15 @@
 //! May call store and core, never the engine; it learns of finished work through a channel.
 //! Absent: a state change of a document, SQL, a guest.
 //!
-//! Reading order: `listener` (connections and their limits), `callback` (the straight line from
+//! Reading order: `listener` (connections and their limits), `channel`, `callback` (the straight line from
 //! bytes to ack), `orders` and their `view`, `operator`, `tokens`, `error` (the one place where an error becomes a
 //! status code).
 
 use std::net::SocketAddr;
 
 use serde::Deserialize;
+
+pub mod channel;
 
 pub mod callback;
 

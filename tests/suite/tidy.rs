@@ -39,7 +39,7 @@ fn arrows_between_the_rooms_of_the_server_go_down() {
     let table: [(&str, &[&str]); 4] = [
         ("clock", &[]),
         ("telemetry", &[]),
-        ("inbound", &["clock", "telemetry", "config", "inbound"]),
+        ("inbound", &["clock", "telemetry", "inbound"]),
         ("engine", &["clock", "telemetry", "inbound", "engine"]),
     ];
     for file in rust_files("host") {

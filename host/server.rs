@@ -12,6 +12,7 @@ use callgate_sandbox::registry::Registry;
 use callgate_store::Store;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
@@ -35,6 +36,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     store: Store,
+    guests: Option<Runtime>,
 }
 
 impl Server {
@@ -56,9 +58,11 @@ impl Server {
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
+        let guests = guests()?;
         let engine = Engine {
             store: store.clone(),
             registry,
+            guests: guests.handle().clone(),
             clock: clock.clone(),
             settings: config.engine.clone(),
             finished: finished.clone(),
@@ -70,19 +74,46 @@ impl Server {
             serve_private(private, &config, &store, (&clock, metrics), stopped.clone()),
             serve_public(public, &config, &store, (&clock, finished), stopped),
         ];
-        Ok(Self { public: addresses.0, private: addresses.1, stop, tasks, store })
+        let (public, private) = addresses;
+        Ok(Self { public, private, stop, tasks, store, guests: Some(guests) })
+    }
+
+    /// Ends when a part of the server has ended by itself, which none should.
+    pub async fn broken(&self) {
+        let mut look = tokio::time::interval(BETWEEN_LOOKS);
+        while !self.tasks.iter().any(JoinHandle::is_finished) {
+            look.tick().await;
+        }
     }
 
     /// Stops accepting, finishes what is accepted, flushes and closes the store.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        for task in self.tasks {
+        for task in std::mem::take(&mut self.tasks) {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the server ended badly");
             }
         }
         self.store.close().await;
     }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A runtime may not be waited for inside another one.
+        if let Some(guests) = self.guests.take() {
+            guests.shutdown_background();
+        }
+    }
+}
+
+/// Threads for guests alone.
+fn guests() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_name("guests")
+        .enable_all()
+        .build()
+        .context("the runtime for guests cannot be started")
 }
 
 /// Loads every plugin and builds the registry.
@@ -170,3 +201,6 @@ fn serve_private(
 
 /// How many decisions a waiting answer may fall behind before it gives up listening.
 const FINISHED_BACKLOG: usize = 4096;
+
+/// How often the parts of the server are looked at.
+const BETWEEN_LOOKS: std::time::Duration = std::time::Duration::from_secs(1);

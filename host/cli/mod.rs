@@ -96,11 +96,17 @@ async fn serve(place: Place) -> anyhow::Result<ExitCode> {
     // One line for whoever started us, so that port 0 is of use.
     print(&format!("listening public={} private={}\n", server.public, server.private));
     tracing::info!(public = %server.public, private = %server.private, "serving");
-    stop.await;
+    let ended = tokio::select! {
+        () = stop => ExitCode::SUCCESS,
+        () = server.broken() => {
+            tracing::error!("a part of the server ended by itself; stopping, so that it is started anew");
+            ExitCode::FAILURE
+        }
+    };
     tracing::info!("stopping: finishing what was accepted");
     server.stop().await;
     tracing::info!("stopped");
-    Ok(ExitCode::SUCCESS)
+    Ok(ended)
 }
 
 async fn check(place: Place) -> anyhow::Result<ExitCode> {

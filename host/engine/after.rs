@@ -1,5 +1,7 @@
 //! The phase after the commit: at least once, and never able to undo anything.
 
+use std::sync::Arc;
+
 use callgate_core::outcome::{Outcome, Reason, Step};
 use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::run::{Commit, Stop};
@@ -28,6 +30,13 @@ pub(super) async fn first(engine: &Engine, job: &Job, commit: Commit, ran: Ran) 
 
 /// Again, after a failure or a crash: what is known is what the store kept.
 pub(super) async fn again(engine: &Engine, job: &Job) {
+    let attempts = convert::count(job.lease.attempt());
+    if attempts > engine.settings.retry.attempts_max {
+        let text = format!("{attempts} attempts were begun and none came to an end");
+        let end = AfterEnd::Review(Reason::new("engine.attempts-used-up", text));
+        let lease = job.lease.clone();
+        return finish(engine, job, AfterSettlement { lease, end, events: Vec::new() }).await;
+    }
     let named = job.stored.plugin.as_deref();
     let plugins = engine.registry.plugins();
     let Some(plugin) = plugins.iter().find(|one| named == Some(one.descriptor().name.as_str()))
@@ -53,11 +62,22 @@ pub(super) async fn again(engine: &Engine, job: &Job) {
     run(engine, job, commit, plugin).await;
 }
 
-async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Plugin) {
+async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {
     let outside = Live::new(engine.store.clone(), job.stored.business.clone());
     let input = convert::run_input(job, engine.clock.now());
-    let ended = plugin.run_after(input, commit, Box::new(outside)).await;
-    let (end, events) = match ended.result {
+    let guest = Arc::clone(plugin);
+    let running = engine
+        .guests
+        .spawn(async move { guest.run_after(input, commit, Box::new(outside)).await })
+        .await;
+    let ended = match running {
+        Ok(report) => report.result,
+        Err(error) => {
+            tracing::error!(notification.id = %job.stored.id, %error, "a run ended badly");
+            return;
+        }
+    };
+    let (end, events) = match ended {
         Ok(events) => (AfterEnd::Done, events.into_iter().map(convert::event).collect()),
         Err(stop) => {
             if let Stop::Fault(fault) = &stop {

@@ -47,12 +47,16 @@ pub(super) fn stopped(engine: &Engine, job: &Job, stop: Stop) -> (Outcome, i64) 
             }
         }
         Stop::Fault(fault) => {
-            let reason = Reason::new(fault.kind.code(), fault.to_string());
-            match delay(engine, job, None) {
-                Some(delay_ms) => (Outcome::Retry(reason), delay_ms),
-                None => (Outcome::Review(reason), 0),
-            }
+            failed(engine, job, Reason::new(fault.kind.code(), fault.to_string()))
         }
+    }
+}
+
+/// Tries again what failed, or gives up where attempts are used up.
+pub(super) fn failed(engine: &Engine, job: &Job, reason: Reason) -> (Outcome, i64) {
+    match delay(engine, job, None) {
+        Some(delay_ms) => (Outcome::Retry(reason), delay_ms),
+        None => (Outcome::Review(reason), 0),
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Engine {
     pub store: Store,
     /// Which processor is for what.
     pub registry: Arc<Registry>,
+    /// Where guests run: threads of their own, so that no guest delays an answer to a gateway.
+    pub guests: tokio::runtime::Handle,
     /// The time.
     pub clock: Clock,
     /// Limits and delays.

@@ -112,7 +112,9 @@ async fn with_subject(engine: &Engine, job: &Job, subject: &Document) -> Decided
 fn not_registered(engine: &Engine, job: &Job, order_no: &str) -> Decided {
     let (business, scene) = (job.stored.business.as_str(), job.stored.scene.as_str());
     let event_type = job.stored.notification.event_type.as_str();
-    if !engine.registry.serves(RouteKey { business, scene, event_type, state: None }) {
+    let waited_for = order::moves_money(&job.stored.notification.event_type)
+        || engine.registry.serves(RouteKey { business, scene, event_type, state: None });
+    if !waited_for {
         let text = format!("no processor is routed for {event_type} in any state");
         let reason = Reason::new("route.none", text);
         return Decided::plain(Outcome::Keep(reason), SubjectSeen::Unread);
@@ -141,6 +143,10 @@ async fn routed(engine: &Engine, job: &Job, subject: Option<&Document>) -> Decid
     let (business, scene) = (job.stored.business.as_str(), job.stored.scene.as_str());
     match engine.registry.pick(RouteKey { business, scene, event_type, state }) {
         Some(plugin) => run(engine, job, plugin, seen).await,
+        None if order::moves_money(&job.stored.notification.event_type) => {
+            let text = format!("no processor is routed for {event_type}, which moves money");
+            Decided::plain(Outcome::Review(Reason::new("route.none", text)), seen)
+        }
         None => {
             let place = match state {
                 Some(state) => format!("in state {state}"),
@@ -156,7 +162,13 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
     let watch = Stopwatch::start();
     let outside = Live::new(engine.store.clone(), job.stored.business.clone());
     let input = convert::run_input(job, engine.clock.now());
-    let report = plugin.run(input, Box::new(outside)).await;
+    let guest = Arc::clone(&plugin);
+    let running =
+        engine.guests.spawn(async move { guest.run(input, Box::new(outside)).await }).await;
+    let report = match running {
+        Ok(report) => report,
+        Err(error) => return broken(engine, job, &error, subject),
+    };
     let descriptor = plugin.descriptor();
     metrics::histogram!("callgate_run_seconds", "plugin" => descriptor.name.clone())
         .record(watch.elapsed().as_secs_f64());
@@ -174,6 +186,19 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
         plugin,
     };
     Decided { outcome, subject, run: Some(ran), due_in_ms }
+}
+
+/// A run that panicked is a mistake of ours: tried again, and at last a person must look.
+fn broken(
+    engine: &Engine,
+    job: &Job,
+    error: &tokio::task::JoinError,
+    subject: SubjectSeen,
+) -> Decided {
+    tracing::error!(notification.id = %job.stored.id, %error, "a run ended badly");
+    let reason = Reason::new("sandbox.host", "the host failed while the processor ran");
+    let (outcome, due_in_ms) = decide::failed(engine, job, reason);
+    Decided { outcome, subject, run: None, due_in_ms }
 }
 
 /// Stores the decision; `None` where the store cannot, so that the lease lapses and the job is

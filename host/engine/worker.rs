@@ -13,7 +13,7 @@ pub async fn work(engine: Engine, mut shutdown: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(engine.settings.workers.max(1)));
     let mut jobs = JoinSet::new();
     let mut bell = engine.store.work_bell();
-    loop {
+    while !*shutdown.borrow() {
         // Listening begins before looking, so that nothing slips between.
         bell.listen();
         let free = slots.available_permits();
@@ -31,9 +31,6 @@ pub async fn work(engine: Engine, mut shutdown: watch::Receiver<bool>) {
             Some(ended) = jobs.join_next() => note(ended),
             () = engine.clock.wait_until(next_look) => {}
             _ = shutdown.wait_for(|stop| *stop) => break,
-        }
-        if *shutdown.borrow() {
-            break;
         }
     }
     while let Some(ended) = jobs.join_next().await {

@@ -98,7 +98,7 @@ impl Session {
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(terms.limits.hostcall_bytes);
         store.set_max_component_handles(terms.limits.handles);
-        store.epoch_deadline_callback(|store| store.data().tick());
+        store.epoch_deadline_callback(|mut store| store.data_mut().tick());
         Self { store, guest: None, costs: Vec::with_capacity(PHASES_OF_A_RUN) }
     }
 

@@ -104,7 +104,7 @@ pub struct Fault {
 /// Why the host stops a guest from within an import or a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Halt {
-    #[error("still running after {0} ms")]
+    #[error("used up its {0} ms")]
     Deadline(u32),
     #[error("asked for {asked} bytes of memory, limit is {limit}")]
     Memory { asked: usize, limit: usize },

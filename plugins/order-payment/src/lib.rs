@@ -74,8 +74,13 @@ impl Processor for OrderPayment {
     fn check(exchange: &Exchange, documents: &Documents) -> PhaseResult {
         let subject = exchange.order()?;
         let order = Order::read(&subject)?;
+        let whole = exchange.order_no().as_deref() == Some(subject.place.key.as_str());
         let notice = Notice::read(exchange, subject.place.key)?;
         let booking = match &notice {
+            // One attempt of several, each with a payment number of its own, is not the order.
+            Notice::Closed { .. } if !whole => {
+                return Err(PhaseError::ignore("one attempt to pay was closed, not the order"));
+            }
             Notice::Closed { .. } => Booking::Close,
             Notice::Paid(payment) => {
                 let place = DocumentRef::new(LEDGER, payment.transaction_id.as_str());

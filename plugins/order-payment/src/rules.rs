@@ -37,7 +37,8 @@ pub(crate) fn book(
     if noted_id == Some(payment.transaction_id.as_str()) {
         return Err(PhaseError::ignore("the order already counts this transaction"));
     }
-    match noted {
+    // What the shop itself wrote about a payment names no transaction, and is no payment.
+    match noted_id {
         Some(_) => Ok(Booking::PayTwice),
         None if order.state == TO_BE_PAID => Ok(Booking::Pay),
         None if order.state == CLOSED => Ok(Booking::PayAfterClose),

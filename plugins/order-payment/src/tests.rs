@@ -145,6 +145,14 @@ fn a_second_payment_in_a_state_of_the_malls_own_does_not_vanish() {
 }
 
 #[test]
+fn what_the_shop_wrote_about_payment_is_no_payment() {
+    let mut house = House::new();
+    house.order("1001", "TO_BE_PAID", &json!({ "payment": { "method": "wechat" } }));
+    assert_eq!(run(&mut house, &paid("T1")).topics(), ["order.paid"]);
+    assert_eq!(house.state("1001"), Some("TO_BE_DELIVERED"));
+}
+
+#[test]
 fn a_payment_that_nothing_explains_goes_to_a_person() {
     let mut house = house("DELIVERED");
     assert_eq!(run(&mut house, &paid("T1")).code(), Some("payment-unexpected"));
@@ -172,6 +180,15 @@ fn a_closed_payment_closes_an_unpaid_order_only() {
     let mut house = self::house("TO_BE_DELIVERED");
     let run = run(&mut house, &told("payment.closed", "T1"));
     assert_eq!(run.outcome, Outcome::NoRoute);
+}
+
+#[test]
+fn one_closed_attempt_of_several_leaves_the_order_open() {
+    let mut house = house("TO_BE_PAID");
+    house.alias("PAY-1", "1001");
+    let closed = run(&mut house, &told("payment.closed", "T1").order_no("PAY-1"));
+    assert!(matches!(closed.outcome, Outcome::Stopped(PhaseError::Ignore(_))), "{closed:?}");
+    assert_eq!(house.state("1001"), Some("TO_BE_PAID"));
 }
 
 #[test]

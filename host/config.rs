@@ -67,6 +67,11 @@ impl Config {
         let channels = channels::open(take(&mut table, "channels")?, &names, &folder)?;
         let plugins = plugins::read(take(&mut table, "plugins")?, &names, &folder)?;
         let rooms: Rooms = read(toml::Value::Table(table), "")?;
+        for (room, listener) in [("public", &rooms.public), ("private", &rooms.private)] {
+            listener
+                .check()
+                .map_err(|(field, problem)| ConfigError::new(format!("{room}.{field}"), problem))?;
+        }
         let config = Self {
             public: rooms.public,
             private: rooms.private,

@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 use callgate_core::time::Timestamp;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 /// How the log is written.
@@ -34,13 +35,17 @@ pub enum Format {
 
 /// Starts logging for the whole process. A second call changes nothing.
 ///
+/// Lines are written by a thread of their own, so that a log nobody reads stops no answer; what
+/// cannot be written is dropped. The guard writes out what is left when it is dropped.
+///
 /// # Errors
 /// Where the filter cannot be read.
-pub fn start_log(settings: &Settings) -> anyhow::Result<()> {
+pub fn start_log(settings: &Settings) -> anyhow::Result<WorkerGuard> {
     let filter = EnvFilter::builder().parse(&settings.filter).map_err(|error| {
         anyhow::anyhow!("log.filter: {error}, expected a filter such as `info`")
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = match settings.format {
         Format::Text => builder.with_ansi(false).try_init(),
         Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
@@ -48,7 +53,7 @@ pub fn start_log(settings: &Settings) -> anyhow::Result<()> {
     if started.is_err() {
         tracing::debug!("logging was started before");
     }
-    Ok(())
+    Ok(guard)
 }
 
 /// Starts collecting metrics for the whole process; the handle renders them.

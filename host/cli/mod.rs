@@ -89,7 +89,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 async fn serve(place: Place) -> anyhow::Result<ExitCode> {
     let config = Config::load(&Layers::of_process(place.config, place.set))?;
-    telemetry::start_log(&config.log)?;
+    let _log = telemetry::start_log(&config.log)?;
     let metrics = telemetry::start_metrics()?;
     let stop = stop_signal()?;
     let server = Server::start(config, Clock::system(), metrics).await?;

@@ -67,6 +67,11 @@ fn read_variable(key: &str, value: &toml::Value) -> Result<toml::Value, ConfigEr
         ConfigError::new(key, format!("found {}, expected a variable's name", value.type_str()))
     })?;
     std::env::var(name).map(toml::Value::String).map_err(|error| {
-        ConfigError::new(key, format!("environment variable {name} cannot be read: {error}"))
+        // In words of our own: the library's would show the value.
+        let problem = match error {
+            std::env::VarError::NotPresent => "is not set",
+            std::env::VarError::NotUnicode(_) => "is not UTF-8",
+        };
+        ConfigError::new(key, format!("environment variable {name} {problem}"))
     })
 }

@@ -145,26 +145,30 @@ pub fn agree(
     channel: &str,
     order: OrderTerms<'_>,
 ) -> Result<(), Reason> {
-    match notification.mismatch {
-        Some(AccountMismatch::Merchant) => {
-            return Err(Reason::new(
-                "order.merchant-mismatch",
-                "notification names another merchant than the channel",
-            ));
-        }
-        Some(AccountMismatch::Application) => {
-            return Err(Reason::new(
-                "order.application-mismatch",
-                "notification names another application than the channel",
-            ));
-        }
-        None => {}
-    }
+    is_ours(notification)?;
     if let Some(expected) = order.channel.filter(|expected| *expected != channel) {
         let text = format!("notification came through {channel}, the order expects {expected}");
         return Err(Reason::new("order.channel-mismatch", text));
     }
     amounts_agree(notification, order.amount)
+}
+
+/// Holds a notification against the channel alone: whose account it speaks of.
+///
+/// # Errors
+/// The reason for review: `order.merchant-mismatch` or `order.application-mismatch`.
+pub fn is_ours(notification: &Notification) -> Result<(), Reason> {
+    match notification.mismatch {
+        None => Ok(()),
+        Some(AccountMismatch::Merchant) => Err(Reason::new(
+            "order.merchant-mismatch",
+            "notification names another merchant than the channel",
+        )),
+        Some(AccountMismatch::Application) => Err(Reason::new(
+            "order.application-mismatch",
+            "notification names another application than the channel",
+        )),
+    }
 }
 
 fn amounts_agree(notification: &Notification, order: Money) -> Result<(), Reason> {

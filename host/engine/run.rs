@@ -82,6 +82,10 @@ async fn decide_job(engine: &Engine, job: &Job) -> Decided {
         let reason = Reason::new("engine.attempts-used-up", text);
         return Decided::plain(Outcome::Review(reason), SubjectSeen::Unread);
     }
+    // Before anything else, with an order or without: another account's money is not ours.
+    if let Err(reason) = order::is_ours(&job.stored.notification) {
+        return Decided::plain(Outcome::Review(reason), SubjectSeen::Unread);
+    }
     match (&job.subject, &job.stored.notification.order_no) {
         (Some(subject), _) => with_subject(engine, job, subject).await,
         (None, Some(order_no)) => not_registered(engine, job, order_no),

@@ -77,7 +77,8 @@ impl Intake {
         if head.headers.contains_key(http::header::CONTENT_ENCODING) {
             return End::Refused(Refusal::Encoded);
         }
-        let body = match read_body(body, &self.settings).await {
+        let patience = Duration::from_millis(self.settings.read_timeout_ms).min(left(watch));
+        let body = match read_body(body, self.settings.body_bytes_max, patience).await {
             Ok(body) => body,
             Err(BodyFault::TooLarge) => {
                 let limit_bytes = self.settings.body_bytes_max;
@@ -182,7 +183,18 @@ impl Intake {
                 tracing::info!(channel, outcome, status, duration_us, "callback seen before");
             }
             End::Unavailable(code) => {
-                tracing::warn!(channel, outcome, code, status, duration_us, "callback not stored");
+                // It takes no signature to come here, so these lines have a budget, too.
+                if let Some(suppressed) = self.refused_lines.take(self.clock.now()) {
+                    tracing::warn!(
+                        channel,
+                        outcome,
+                        code,
+                        status,
+                        duration_us,
+                        suppressed,
+                        "callback not stored"
+                    );
+                }
             }
             End::Refused(refusal) => {
                 if let Some(suppressed) = self.refused_lines.take(self.clock.now()) {

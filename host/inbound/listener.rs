@@ -18,6 +18,7 @@ use tower::ServiceExt;
 
 use super::ListenerSettings;
 use super::error::Problem;
+use super::patient::Patient;
 
 /// The answer of every listener: a whole body in memory.
 pub type Answer = hyper::Response<Full<Bytes>>;
@@ -83,16 +84,17 @@ where
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection refuses to send without delay");
     }
+    let read_timeout = Duration::from_millis(settings.read_timeout_ms);
     let service = service_fn(move |request| {
         let answering = answer(request);
         async move { Ok::<_, Infallible>(answering.await) }
     });
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(settings.read_timeout_ms))
+        .header_read_timeout(read_timeout)
         .max_buf_size(settings.head_bytes_max.max(HEAD_BYTES_MIN))
         .max_headers(settings.headers_max)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Patient::new(stream, read_timeout)), service)
 }
 
 /// Why a body is not whole.
@@ -108,13 +110,17 @@ pub enum BodyFault {
 ///
 /// # Errors
 /// [`BodyFault`].
-pub async fn read_body(body: Incoming, settings: &ListenerSettings) -> Result<Bytes, BodyFault> {
+pub async fn read_body(
+    body: Incoming,
+    bytes_max: usize,
+    patience: Duration,
+) -> Result<Bytes, BodyFault> {
     let announced = body.size_hint().lower();
-    if announced > u64::try_from(settings.body_bytes_max).unwrap_or(u64::MAX) {
+    if announced > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
         return Err(BodyFault::TooLarge);
     }
-    let whole = Limited::new(body, settings.body_bytes_max).collect();
-    match tokio::time::timeout(Duration::from_millis(settings.read_timeout_ms), whole).await {
+    let whole = Limited::new(body, bytes_max).collect();
+    match tokio::time::timeout(patience, whole).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyFault::TooLarge),
         Ok(Err(_)) | Err(_) => Err(BodyFault::Incomplete),
@@ -143,7 +149,8 @@ impl Private {
             Err(_) => Problem::Unavailable.into_response(),
             Ok(_permit) => {
                 let (head, body) = request.into_parts();
-                match read_body(body, &self.settings).await {
+                let patience = Duration::from_millis(self.settings.read_timeout_ms);
+                match read_body(body, self.settings.body_bytes_max, patience).await {
                     Ok(body) => self.route(hyper::Request::from_parts(head, body)).await,
                     Err(BodyFault::TooLarge) => Problem::TooLarge.into_response(),
                     Err(BodyFault::Incomplete) => Problem::Incomplete.into_response(),

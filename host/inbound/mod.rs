@@ -19,6 +19,8 @@ pub mod error;
 
 pub mod listener;
 
+mod patient;
+
 pub mod operator;
 
 pub mod orders;
@@ -45,6 +47,29 @@ pub struct ListenerSettings {
     pub connections_max: usize,
     /// Requests at once that are worked on.
     pub requests_max: usize,
+}
+
+impl ListenerSettings {
+    /// Holds every number against its bounds; else the field and what was expected.
+    ///
+    /// # Errors
+    /// The first field that is out of bounds.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        for (field, found, least, most) in [
+            ("body_bytes_max", wide(self.body_bytes_max), 1024, 64 << 20),
+            ("head_bytes_max", wide(self.head_bytes_max), 8192, 1 << 20),
+            ("headers_max", wide(self.headers_max), 16, 1000),
+            ("read_timeout_ms", self.read_timeout_ms, 100, 60_000),
+            ("connections_max", wide(self.connections_max), 1, 1 << 20),
+            ("requests_max", wide(self.requests_max), 1, 1 << 20),
+        ] {
+            if !(least..=most).contains(&found) {
+                return Err((field, format!("found {found}, expected {least} to {most}")));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Tells who waits that a notification is decided.

@@ -144,3 +144,26 @@ async fn callbacks_over_the_limit_at_once_hear_the_failure_answer() {
         code=\"inbound.busy\"}";
     assert_eq!(house.metric(busy).await, 1);
 }
+
+#[tokio::test]
+async fn a_peer_that_never_reads_is_cut_off() {
+    let flags = ["public.read_timeout_ms=300", "public.connections_max=1"];
+    let Some(house) = House::start_set(&flags) else { return };
+    let address = house.public.trim_start_matches("http://").to_owned();
+    let mut deaf = TcpStream::connect(&address).expect("a connection");
+    deaf.set_nonblocking(true).expect("writes do not wait");
+    // Asks until nothing more is taken: the answers fill both buffers, for nobody reads them.
+    let asked = "GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
+    while deaf.write(asked.as_bytes()).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    // The only place comes free again without its help.
+    loop {
+        let request = house.http.post(format!("{}/callback/alipay-main", house.public));
+        if request.body("a=b").send().await.is_ok_and(|answer| answer.status() == 200) {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    drop(deaf);
+}

@@ -40,6 +40,8 @@ fn a_mistake_in_a_key_is_named_with_what_was_expected() {
         ("store.url=mysql://x", ["store.url", "sqlite://"].as_slice()),
         ("store.group_max=many", &["store.group_max"]),
         ("public.listen=nowhere", &["public.listen"]),
+        ("public.requests_max=0", &["public.requests_max", "found 0", "1 to"]),
+        ("private.read_timeout_ms=1", &["private.read_timeout_ms", "100"]),
         ("public.port=80", &["public", "port", "expected"]),
         ("engine.retry.first_ms=-1", &["engine.retry.first_ms"]),
         ("log.format=xml", &["log.format", "text"]),

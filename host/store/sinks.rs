@@ -137,13 +137,18 @@ async fn step(connection: &mut AnyConnection, stepping: &Stepping) -> Result<Sin
             lease(connection, stepping).await?.unwrap_or(SinkHold::Elsewhere)
         }
     };
-    match (hold, &stepping.step.record) {
+    let hold = match (hold, &stepping.step.record) {
         (SinkHold::Held { epoch, revision, .. }, Some(record)) if record.epoch == epoch => {
             write(connection, stepping, record).await?;
-            Ok(SinkHold::Held { epoch, cursor: record.cursor, revision })
+            SinkHold::Held { epoch, cursor: record.cursor, revision }
         }
-        (hold, _) => Ok(hold),
+        (hold, _) => hold,
+    };
+    if stepping.step.lease_ms == 0 && hold != SinkHold::Elsewhere {
+        // Free for everybody at once, also for a host whose clock is behind.
+        sqlx::query::<Any>(RELEASE).bind(stepping.step.sink.as_str()).execute(connection).await?;
     }
+    Ok(hold)
 }
 
 /// Takes or renews; `None` where nothing was taken, whether another host has it or it is new.
@@ -227,6 +232,8 @@ const LEASE: &str = "update sinks set \
     lease_owner = $2, leased_until_ms = $3, updated_at_ms = $4 \
     where name = $1 and (lease_owner is null or lease_owner = $2 or leased_until_ms <= $4) \
     returning epoch, cursor_seq, revision";
+
+const RELEASE: &str = "update sinks set lease_owner = null, leased_until_ms = null where name = $1";
 
 const CREATE_NOW: &str = "insert into sinks (name, cursor_seq, created_at_ms, updated_at_ms) \
     select $1, value, $2, $2 from counters where name = 'outbox' on conflict (name) do nothing";

@@ -25,6 +25,12 @@ mod start;
 
 mod crash;
 
+mod sinks;
+
+mod deliver;
+
+mod outage;
+
 mod clients;
 
 mod tidy;

@@ -6,7 +6,7 @@
 //!
 //! Reading order: `work` (the loop of one sink), `queue` (what waits, and in which order),
 //! `circuit` (whether the sink is asked at all), `message` and `signature` (what is sent), `http`
-//! and `nats` (how).
+//! and `nats` (how), `gauges` (what is measured).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ mod work;
 mod queue;
 
 mod circuit;
+
+mod gauges;
 
 mod message;
 

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::circuit::{Circuit, Probe, SPREAD};
+use super::gauges::{self, Gauges};
 use super::queue::{Queue, Retry};
 use super::{Attempt, Blame, Delivery, Failure, Sink, SinkSettings};
 
@@ -255,7 +256,7 @@ impl Work {
         let owned = self.hold.is_some_and(|hold| hold.epoch == ended.epoch);
         match ended.attempt {
             Attempt::Delivered => {
-                metrics::counter!("callgate_sink_delivered_total", "sink" => name).increment(1);
+                gauges::delivered(name);
                 self.circuit.success();
                 if owned {
                     self.queue.delivered(ended.seq);
@@ -270,9 +271,7 @@ impl Work {
                 }
             }
             Attempt::Failed(failure) => {
-                metrics::counter!("callgate_sink_failed_total", "sink" => name.clone(),
-                    "code" => failure.code)
-                .increment(1);
+                gauges::failed(name.clone(), failure.code);
                 if self.circuit.failure(ended.seq, ended.probe, now) {
                     tracing::warn!(sink = %name, code = failure.code, reason = %failure.text,
                         "sink is left in peace: several events failed in a row");
@@ -320,9 +319,7 @@ impl Work {
         let name = self.settings().name.clone();
         tracing::warn!(sink = %name, event.seq = seq, attempts, code = %reason.code,
             reason = %reason.text, "an event is given up and needs a person");
-        metrics::counter!("callgate_sink_dead_total", "sink" => name,
-            "code" => reason.code.to_string())
-        .increment(1);
+        gauges::dead(name, reason.code.to_string());
         self.queue.dead(seq, (attempts, reason), now);
     }
 
@@ -381,17 +378,15 @@ impl Work {
         self.complained = true;
     }
 
-    /// Shows how the sink is; a host that does not deliver to it shows nothing amiss.
+    /// A host that does not deliver to the sink shows nothing amiss.
     fn show(&self) {
-        let name = self.settings().name.clone();
-        let open = u8::from(self.hold.is_some() && self.circuit.is_open());
-        metrics::gauge!("callgate_sink_circuit_open", "sink" => name.clone()).set(open);
-        let held = u32::try_from(self.queue.held()).unwrap_or(u32::MAX);
-        metrics::gauge!("callgate_sink_held", "sink" => name.clone()).set(held);
         let now = self.delivery.clock.now();
-        let lag_ms = self.queue.oldest().map_or(0, |oldest| now.ms_since(oldest));
-        let lag = std::time::Duration::from_millis(u64::try_from(lag_ms).unwrap_or(0));
-        metrics::gauge!("callgate_sink_lag_seconds", "sink" => name).set(lag.as_secs_f64());
+        let gauges = Gauges {
+            circuit_open: self.hold.is_some() && self.circuit.is_open(),
+            held: self.queue.held(),
+            lag_ms: self.queue.oldest().map_or(0, |oldest| now.ms_since(oldest)),
+        };
+        gauges.show(&self.settings().name);
     }
 
     fn settings(&self) -> &SinkSettings {

@@ -87,8 +87,8 @@ impl Circuit {
                 attempts_max: u32::MAX,
             };
             let seed = u64::try_from(now.as_ms()).unwrap_or(0).wrapping_mul(SPREAD);
-            let pause = backoff.delay_ms(self.pauses, None, seed);
-            self.hold(now.plus_ms(pause.unwrap_or(i64::from(self.settings.max_ms))));
+            let longest = i64::from(self.settings.max_ms);
+            self.hold(now.plus_ms(backoff.delay_ms(self.pauses, None, seed).unwrap_or(longest)));
         }
         opens
     }

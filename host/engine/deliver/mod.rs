@@ -138,7 +138,7 @@ pub struct Sink {
 #[derive(Debug, Clone)]
 enum Target {
     Http(http::Endpoint),
-    Nats(nats::Stream),
+    Nats(Box<nats::Stream>),
 }
 
 /// What became of one attempt.
@@ -202,9 +202,10 @@ impl Sink {
                 }
                 Target::Http(endpoint)
             }
-            TargetSettings::Nats { url, subject, login } => Target::Nats(
-                nats::Stream::open(url, (subject, login), &settings).await.map_err(wrong)?,
-            ),
+            TargetSettings::Nats { url, subject, login } => {
+                let stream = nats::Stream::open(url, (subject, login), &settings).await;
+                Target::Nats(Box::new(stream.map_err(wrong)?))
+            }
         };
         Ok(Self { settings: Arc::new(settings), target })
     }

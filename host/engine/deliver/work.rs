@@ -134,8 +134,7 @@ impl Work {
                 return Ok(());
             }
         };
-        let before = self.hold;
-        let lease_ms = i64::from(lease_ms);
+        let (before, lease_ms) = (self.hold, i64::from(lease_ms));
         let (until, renew_at) = (now.plus_ms(lease_ms), now.plus_ms(lease_ms / 4));
         self.hold = Some(Hold { epoch, revision, until, renew_at });
         match before {
@@ -301,11 +300,8 @@ impl Work {
         }
         let age_ms = first_failed_at.map_or(0, |first| now.ms_since(first));
         let reason = Reason::new(failure.code, failure.text);
-        let delay = match delay {
-            // A probe uses no attempt up, so it cannot have been the last one.
-            None if !counts => Some(i64::from(settings.retry.max_ms)),
-            delay => delay,
-        };
+        // A probe uses no attempt up, so it cannot have been the last one.
+        let delay = delay.or_else(|| (!counts).then(|| i64::from(settings.retry.max_ms)));
         match delay.filter(|_| age_ms < settings.give_up_ms) {
             Some(delay_ms) => {
                 let due_at = now.plus_ms(delay_ms);

@@ -4,7 +4,7 @@
 //! in, so what the documentation says is what the program does.
 //!
 //! Reading order: this file, `source` (layers and merging), `secrets` (`x_file`, `x_env`),
-//! `channels`, `plugins`.
+//! `channels`, `plugins`, `sinks`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ use crate::telemetry;
 pub mod channels;
 
 pub mod plugins;
+
+mod sinks;
 
 mod secrets;
 
@@ -53,6 +55,8 @@ pub struct Config {
     pub channels: BTreeMap<String, Arc<Channel>>,
     /// Plugins by name.
     pub plugins: BTreeMap<String, plugins::PluginSettings>,
+    /// Where events go.
+    pub sinks: Vec<engine::deliver::SinkSettings>,
 }
 
 impl Config {
@@ -66,6 +70,7 @@ impl Config {
         let names: Vec<&str> = businesses.keys().map(String::as_str).collect();
         let channels = channels::open(take(&mut table, "channels")?, &names, &folder)?;
         let plugins = plugins::read(take(&mut table, "plugins")?, &names, &folder)?;
+        let sinks = sinks::open(take(&mut table, "sinks")?, &names, &folder)?;
         let rooms: Rooms = read(toml::Value::Table(table), "")?;
         for (room, listener) in [("public", &rooms.public), ("private", &rooms.private)] {
             listener
@@ -83,6 +88,7 @@ impl Config {
             businesses,
             channels,
             plugins,
+            sinks,
             folder,
         };
         Ok(config)

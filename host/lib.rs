@@ -11,6 +11,8 @@ pub mod telemetry;
 
 pub mod inbound;
 
+pub mod outbound;
+
 pub mod engine;
 
 pub mod config;

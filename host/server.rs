@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::engine::deliver::{self, Delivery, Sink};
 use crate::engine::{self, Engine};
 use crate::inbound::callback::{Intake, Place};
 use crate::inbound::listener;
@@ -53,6 +54,7 @@ impl Server {
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Self> {
         let registry = plugins(&config).await?;
+        let sinks = sinks(&config).await?;
         let public = bind(&config.public, "public.listen").await?;
         let private = bind(&config.private, "private.listen").await?;
         let store = Store::open(&config.store).await.context("store.url")?;
@@ -68,12 +70,23 @@ impl Server {
             finished: finished.clone(),
             owner: uuid::Uuid::now_v7().to_string(),
         };
+        let delivery = Delivery {
+            store: store.clone(),
+            clock: clock.clone(),
+            owner: engine.owner.clone(),
+            poll_ms: config.engine.poll_ms,
+        };
         let addresses = (public.local_addr()?, private.local_addr()?);
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(engine::work(engine, stopped.clone())),
             serve_private(private, &config, &store, (&clock, metrics), stopped.clone()),
-            serve_public(public, &config, &store, (&clock, finished), stopped),
+            serve_public(public, &config, &store, (&clock, finished), stopped.clone()),
         ];
+        tasks.extend(
+            sinks.into_iter().map(|sink| {
+                tokio::spawn(deliver::deliver(delivery.clone(), sink, stopped.clone()))
+            }),
+        );
         let (public, private) = addresses;
         Ok(Self { public, private, stop, tasks, store, guests: Some(guests) })
     }
@@ -144,6 +157,18 @@ pub async fn plugins(config: &Config) -> anyhow::Result<Arc<Registry>> {
         loaded.push(Arc::new(plugin));
     }
     Ok(Arc::new(Registry::build(loaded).context("plugins")?))
+}
+
+/// Opens every sink.
+///
+/// # Errors
+/// Which sink is refused, and why.
+pub async fn sinks(config: &Config) -> anyhow::Result<Vec<Sink>> {
+    let mut sinks = Vec::with_capacity(config.sinks.len());
+    for settings in &config.sinks {
+        sinks.push(Sink::open(settings.clone()).await?);
+    }
+    Ok(sinks)
 }
 
 async fn bind(settings: &ListenerSettings, key: &str) -> anyhow::Result<TcpListener> {

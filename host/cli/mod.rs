@@ -112,11 +112,13 @@ async fn serve(place: Place) -> anyhow::Result<ExitCode> {
 async fn check(place: Place) -> anyhow::Result<ExitCode> {
     let config = Config::load(&Layers::of_process(place.config, place.set))?;
     server::plugins(&config).await?;
+    server::sinks(&config).await?;
     print(&format!(
-        "good: {} businesses, {} channels, {} plugins\n",
+        "good: {} businesses, {} channels, {} plugins, {} sinks\n",
         config.businesses.len(),
         config.channels.len(),
-        config.plugins.len()
+        config.plugins.len(),
+        config.sinks.len()
     ));
     Ok(ExitCode::SUCCESS)
 }

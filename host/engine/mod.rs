@@ -1,10 +1,11 @@
 //! Work: a stored notification becomes a business effect, exactly once.
 //!
-//! May call store, sandbox and core. Absent: HTTP status codes, SQL, key material.
+//! May call store, sandbox, outbound and core. Absent: SQL, gateways' keys; HTTP status codes
+//! outside `deliver::http`.
 //!
 //! Reading order: `run` (one job from claim to settle: read it first), `decide` (what to make of
 //! what a run says), `after` (the phase after the commit), `worker` (the loop around it),
-//! `outside` (what a guest can reach), `convert` and `report`.
+//! `outside` (what a guest can reach), `convert` and `report`; `deliver` is what becomes of events.
 
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ mod outside;
 mod convert;
 
 mod report;
+
+pub mod deliver;
 
 pub use worker::work;
 

@@ -4,6 +4,7 @@ use sqlx::AnyConnection;
 use tokio::sync::oneshot;
 
 use crate::accept::{self, Arrival, Receipt};
+use crate::deliveries::{self, Redelivery};
 use crate::dialect::Dialect;
 use crate::error::{Fault, StoreError};
 use crate::lease::{self, Claim, Job};
@@ -11,6 +12,7 @@ use crate::outbox;
 use crate::register::{self, Registered, Registration};
 use crate::settle::{self, Finishing};
 use crate::settlement::Settled;
+use crate::sinks::{self, SinkHold, Stepping};
 use crate::verdict::Settling;
 
 /// Something for the writer to do, and who waits for it.
@@ -21,6 +23,8 @@ pub(crate) enum Operation {
     Settle(Box<Settling>, Reply<Settled>),
     Finish(Box<Finishing>, Reply<Settled>),
     Claim(Claim, Reply<Vec<Job>>),
+    Step(Box<Stepping>, Reply<SinkHold>),
+    Redeliver(Box<Redelivery>, Reply<i64>),
 }
 
 /// Where an answer goes.
@@ -65,6 +69,8 @@ pub(crate) struct Group {
     settles: Lane<Settling, Settled>,
     finishes: Lane<Finishing, Settled>,
     claims: Lane<Claim, Vec<Job>>,
+    steps: Lane<Stepping, SinkHold>,
+    redeliveries: Lane<Redelivery, i64>,
 }
 
 /// The answers of a group that ran, not to be given before the commit.
@@ -75,6 +81,8 @@ pub(crate) struct Answers {
     settles: Vec<Result<Settled, StoreError>>,
     finishes: Vec<Result<Settled, StoreError>>,
     claims: Vec<Vec<Job>>,
+    steps: Vec<SinkHold>,
+    redeliveries: Vec<i64>,
     /// Whether there may be something to claim that was not there before.
     pub(crate) work: Work,
     /// Whether something was settled.
@@ -110,6 +118,8 @@ impl Group {
                 // A worker that went away must not get jobs: they would wait for its lease to end.
                 Operation::Claim(_, reply) if reply.is_closed() => {}
                 Operation::Claim(input, reply) => group.claims.push(input, reply),
+                Operation::Step(input, reply) => group.steps.push(*input, reply),
+                Operation::Redeliver(input, reply) => group.redeliveries.push(*input, reply),
             }
         }
         group
@@ -122,6 +132,8 @@ impl Group {
             self.settles.inputs.len(),
             self.finishes.inputs.len(),
             self.claims.inputs.len(),
+            self.steps.inputs.len(),
+            self.redeliveries.inputs.len(),
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -140,6 +152,8 @@ impl Group {
         let (settles, finishes) = (&self.settles.inputs, &self.finishes.inputs);
         let verdicts = settle::run(connection, dialect, settles, finishes).await?;
         let claims = lease::run(connection, dialect, &self.claims.inputs, order_block_ms).await?;
+        let steps = sinks::run(connection, &self.steps.inputs).await?;
+        let redeliveries = deliveries::redeliver(connection, &self.redeliveries.inputs).await?;
         outbox::append(connection, &verdicts.events).await?;
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
         let settled = !settles.is_empty() || !finishes.is_empty();
@@ -151,6 +165,8 @@ impl Group {
             settles: verdicts.settles,
             finishes: verdicts.finishes,
             claims,
+            steps,
+            redeliveries,
         })
     }
 
@@ -161,6 +177,8 @@ impl Group {
         self.settles.answer(answers.settles);
         self.finishes.answer(answers.finishes);
         self.claims.answer(answers.claims.into_iter().map(Ok));
+        self.steps.answer(answers.steps.into_iter().map(Ok));
+        self.redeliveries.answer(answers.redeliveries.into_iter().map(Ok));
     }
 
     /// Tells everybody that nothing was done.
@@ -170,22 +188,30 @@ impl Group {
         self.settles.fail(error);
         self.finishes.fail(error);
         self.claims.fail(error);
+        self.steps.fail(error);
+        self.redeliveries.fail(error);
     }
 
     /// What may share a transaction.
     ///
     /// PostgreSQL locks rows: a repeat locks the notification that it counts, a settlement the
     /// one it ends. Two hosts with both kinds in one transaction could wait for each other, so
-    /// what comes in and what is worked on are committed apart. SQLite has one writer.
+    /// what comes in, what is worked on and what is
+    /// delivered are committed apart. SQLite has one writer.
     pub(crate) fn parts(self, dialect: Dialect) -> Vec<Self> {
         match dialect {
             Dialect::Sqlite => vec![self],
             Dialect::Postgres => {
-                let Self { accepts, registers, settles, finishes, claims } = self;
+                let Self { accepts, registers, settles, finishes, claims, steps, redeliveries } =
+                    self;
                 let came_in = Self { accepts, ..Self::default() };
                 let registered = Self { registers, ..Self::default() };
                 let work = Self { settles, finishes, claims, ..Self::default() };
-                [came_in, registered, work].into_iter().filter(|part| part.len() > 0).collect()
+                let delivered = Self { steps, redeliveries, ..Self::default() };
+                [came_in, registered, work, delivered]
+                    .into_iter()
+                    .filter(|part| part.len() > 0)
+                    .collect()
             }
         }
     }
@@ -203,6 +229,10 @@ impl Group {
         groups.extend(single(self.finishes).map(one));
         let one = |claims| Self { claims, ..Self::default() };
         groups.extend(single(self.claims).map(one));
+        let one = |steps| Self { steps, ..Self::default() };
+        groups.extend(single(self.steps).map(one));
+        let one = |redeliveries| Self { redeliveries, ..Self::default() };
+        groups.extend(single(self.redeliveries).map(one));
         groups
     }
 }

@@ -5,8 +5,9 @@
 //!
 //! Reading order: [`Store`] is the way in. What writes waits for one writer (`writer`), which runs
 //! what waits as one transaction (`group`): accepting (`accept`), registering (`register`),
-//! settling (`settlement`, `settle`, `verdict`) and claiming (`lease`). One file per table knows
-//! its columns: `inbox`, `documents`, `history`, `outbox`; `order` looks at all of them. Below are
+//! settling (`settlement`, `settle`, `verdict`), claiming (`lease`) and delivering (`sinks`). One
+//! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`;
+//! `order` looks at all of them. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
 
 mod store;
@@ -35,6 +36,10 @@ mod history;
 
 mod outbox;
 
+mod sinks;
+
+mod deliveries;
+
 mod order;
 
 mod bell;
@@ -51,6 +56,7 @@ mod error;
 
 pub use accept::{Callback, PARTS_MAX, Receipt};
 pub use bell::Bell;
+pub use deliveries::{DEAD_LETTERS_MAX, DeadLetter, DeadLetters, WaitingDelivery};
 pub use documents::{DOCUMENTS_MAX, Document, DocumentRef, ORDERS};
 pub use error::StoreError;
 pub use history::{Effect, HISTORY_MAX, HistoryEntry, RunRecord};
@@ -63,4 +69,5 @@ pub use settings::Settings;
 pub use settlement::{
     AfterEnd, AfterPhase, AfterSettlement, DocumentRead, Settled, Settlement, SubjectSeen,
 };
+pub use sinks::{DeliveryState, KeptDelivery, SinkHold, SinkRecord, SinkStart, SinkStep};
 pub use store::Store;

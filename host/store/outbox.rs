@@ -26,7 +26,7 @@ pub struct StoredEvent {
 }
 
 impl StoredEvent {
-    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(crate) fn read(row: &AnyRow) -> Result<Self, StoreError> {
         let headers: String = row.try_get("headers")?;
         let headers = serde_json::from_str(&headers)
             .map_err(|error| StoreError::corrupt(format!("headers of an event: {error}")))?;
@@ -120,6 +120,35 @@ pub(crate) async fn of_order(
     rows.iter().map(StoredEvent::read).collect()
 }
 
+/// Events behind a place, in the order of commits.
+pub(crate) async fn after(
+    pool: &AnyPool,
+    seq: i64,
+    limit: i64,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let rows = sqlx::query::<Any>(
+        "select id, seq, business, topic, key, payload, headers, notification_id, order_no, \
+         created_at_ms from outbox where seq > $1 order by seq limit $2",
+    )
+    .bind(seq)
+    .bind(limit.clamp(1, EVENTS_MAX))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(StoredEvent::read).collect()
+}
+
+/// The event at a place, if it is still stored.
+pub(crate) async fn at(pool: &AnyPool, seq: i64) -> Result<Option<StoredEvent>, StoreError> {
+    let row = sqlx::query::<Any>(
+        "select id, seq, business, topic, key, payload, headers, notification_id, order_no, \
+         created_at_ms from outbox where seq = $1",
+    )
+    .bind(seq)
+    .fetch_optional(pool)
+    .await?;
+    row.as_ref().map(StoredEvent::read).transpose()
+}
+
 const INSERT: Statement = Statement {
     columns: "id, seq, business, topic, key, payload, headers, notification_id, order_no, now_ms",
     text: "insert into outbox (id, seq, business, topic, key, payload, headers, notification_id, \
@@ -128,5 +157,5 @@ const INSERT: Statement = Statement {
     suffix: "",
 };
 
-/// Events that a look at one order shows.
+/// Events of one look, at an order or at what comes next.
 pub const EVENTS_MAX: i64 = 200;

@@ -10,6 +10,7 @@ use uuid::{ContextV7, Uuid};
 
 use crate::accept::{Arrival, Callback, Receipt};
 use crate::bell::{Bell, Rope};
+use crate::deliveries::{self, DeadLetter, DeadLetters, Redelivery, WaitingDelivery};
 use crate::dialect::{Pools, connect};
 use crate::documents::{self, Document, DocumentRef};
 use crate::error::StoreError;
@@ -23,6 +24,7 @@ use crate::schema::migrate;
 use crate::settings::Settings;
 use crate::settle::Finishing;
 use crate::settlement::{AfterSettlement, Settled, Settlement};
+use crate::sinks::{SinkHold, SinkStep, Stepping};
 use crate::verdict::Settling;
 use crate::writer::Writer;
 
@@ -140,6 +142,74 @@ impl Store {
     ) -> Result<Registered, StoreError> {
         let registration = Box::new(Registration::new(order, now)?);
         self.ask(|reply| Operation::Register(registration, reply)).await
+    }
+
+    /// Takes or renews the lease of a sink, and writes what happened on it. A sink that is new
+    /// begins where the step says.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for an impossible step, else as the database fails.
+    pub async fn step_sink(&self, step: SinkStep, now: Timestamp) -> Result<SinkHold, StoreError> {
+        let stepping = Box::new(Stepping { step, now });
+        stepping.check()?;
+        self.ask(|reply| Operation::Step(stepping, reply)).await
+    }
+
+    /// Orders dead letters to be sent again, with all their attempts; tells how many. They keep
+    /// their ids, and come after what was sent in the meantime.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for an impossible limit, else as the database fails.
+    pub async fn redeliver(&self, which: DeadLetters, now: Timestamp) -> Result<i64, StoreError> {
+        which.check()?;
+        let redelivery = Box::new(Redelivery { which, now });
+        self.ask(|reply| Operation::Redeliver(redelivery, reply)).await
+    }
+
+    /// What sinks were given up for, in the order of commits.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for an impossible limit, else as the database fails.
+    pub async fn dead_letters(&self, which: &DeadLetters) -> Result<Vec<DeadLetter>, StoreError> {
+        which.check()?;
+        deliveries::dead(self.readers(), which).await
+    }
+
+    /// How many dead letters a sink has.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn dead_letter_count(&self, sink: &str) -> Result<i64, StoreError> {
+        deliveries::dead_count(self.readers(), sink).await
+    }
+
+    /// What waits for a sink, in the order of commits.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn waiting_deliveries(
+        &self,
+        sink: &str,
+        limit: i64,
+    ) -> Result<Vec<WaitingDelivery>, StoreError> {
+        deliveries::waiting(self.readers(), sink, limit).await
+    }
+
+    /// Events behind a place in the outbox, in the order of commits; at most
+    /// [`EVENTS_MAX`](crate::EVENTS_MAX).
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn events_after(&self, seq: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+        outbox::after(self.readers(), seq, limit).await
+    }
+
+    /// The event at a place in the outbox, if it is still stored.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn event_at(&self, seq: i64) -> Result<Option<StoredEvent>, StoreError> {
+        outbox::at(self.readers(), seq).await
     }
 
     /// Rings when there may be something to claim: a new notification, a released one, or one

@@ -96,6 +96,24 @@ impl House {
         Self::open(folder, flags)
     }
 
+    /// Ends the server as an operator would, and starts it again on the same files.
+    pub(crate) fn stop_and_restart(mut self) -> Self {
+        let id = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        assert!(asked.success());
+        assert!(self.child.wait().expect("the server has ended").success());
+        let folder = std::mem::replace(&mut self.folder, TempDir::new().expect("a folder"));
+        let flags = std::mem::take(&mut self.flags);
+        Self::open(folder, flags)
+    }
+
+    /// The store behind the wall.
+    pub(crate) async fn store(&self) -> callgate_store::Store {
+        let url = format!("sqlite://{}", self.folder.path().join("callgate.db").display());
+        let settings = callgate_store::Settings { url, ..Default::default() };
+        callgate_store::Store::open(&settings).await.expect("the same database")
+    }
+
     /// Posts a message as its gateway would; answers status and body.
     pub(crate) async fn send(&self, message: &Message) -> (u16, String) {
         self.try_send(message).await.expect("the callback is answered")
@@ -161,9 +179,7 @@ impl House {
 
     /// What is stored about an order, registered or not: a look behind the wall.
     pub(crate) async fn heard_of(&self, order_no: &str) -> Vec<StoredNotification> {
-        let url = format!("sqlite://{}", self.folder.path().join("callgate.db").display());
-        let settings = callgate_store::Settings { url, ..Default::default() };
-        let store = callgate_store::Store::open(&settings).await.expect("the same database");
+        let store = self.store().await;
         let heard = store.notifications_of("PRODUCT_ORDER", order_no).await.expect("a read");
         store.close().await;
         heard

@@ -26,6 +26,11 @@ mod start;
 mod crash;
 
 mod discreet;
+mod sinks;
+
+mod deliver;
+
+mod outage;
 
 mod clients;
 

@@ -160,3 +160,47 @@ fn the_default_configuration_is_a_configuration() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
 }
+
+#[test]
+fn a_sink_that_leads_into_the_house_is_refused_unless_it_is_allowed() {
+    let sink = |url: &str, more: &str| {
+        format!(
+            "[sinks.erp]\nkind = \"http\"\nurl = \"{url}\"\ntopics = [\"*\"]\n\
+             secret = \"whsec_YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=\"\n{more}\n"
+        )
+    };
+    for url in ["https://127.0.0.1/x", "https://[::1]/x", "https://10.0.0.8/", "https://localhost/"]
+    {
+        says(&refused(&sink(url, ""), &[]), &["sinks.erp.url", "not a public address"]);
+    }
+    says(&refused(&sink("http://example.com/", ""), &[]), &["sinks.erp.url", "https"]);
+    let folder = TempDir::new().expect("a folder");
+    write_configuration(folder.path(), &sink("http://127.0.0.1:9/", "allow_private = true"));
+    let file = folder.path().join("callgate.toml");
+    let output = callgate(&["check", "--config", &file.to_string_lossy()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_mistake_in_a_sink_is_named_with_what_was_expected() {
+    let sink = "[sinks.erp]\nkind = \"http\"\nurl = \"https://example.com/\"\n\
+        topics = [\"*\"]\nsecret = \"whsec_YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=\"\n";
+    for (flag, words) in [
+        ("sinks.erp.kind=kafka", ["sinks.erp", "nats"].as_slice()),
+        ("sinks.erp.url=nowhere", &["sinks.erp.url", "https://"]),
+        ("sinks.erp.secret=short", &["sinks.erp.secret", "whsec_"]),
+        ("sinks.erp.secret=whsec_c2hvcnQ=", &["sinks.erp.secret", "24 to 64"]),
+        ("sinks.erp.topics=[]", &["sinks.erp.topics"]),
+        ("sinks.erp.topics=[\"*.paid\"]", &["sinks.erp.topics", "order.*"]),
+        ("sinks.erp.businesses=[\"NOBODY\"]", &["sinks.erp.businesses", "NOBODY"]),
+        ("sinks.erp.in_flight_max=0", &["sinks.erp.in_flight_max", "1 to 256"]),
+        ("sinks.erp.lease_ms=9999", &["sinks.erp.lease_ms", "twice"]),
+        ("sinks.erp.from=yesterday", &["sinks.erp.from", "beginning"]),
+        ("sinks.erp.subject=x", &["sinks.erp", "subject"]),
+        ("sinks.UPPER.kind=http", &["sinks.UPPER", "a-z"]),
+    ] {
+        let said = refused(sink, &[flag]);
+        says(&said, words);
+        assert!(!said.contains("YWFhYWFh"), "{said}");
+    }
+}

@@ -16,6 +16,8 @@ mod test;
 
 mod postgres;
 
+mod nats;
+
 mod clients;
 
 mod audit;

@@ -5,12 +5,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::{clients, plugins, postgres, workspace};
+use crate::{clients, nats, plugins, postgres, workspace};
 
 /// Formats, lints, guests, tests on both databases, and a fixed number of fuzz inputs.
 pub(crate) fn run() -> anyhow::Result<()> {
     let built = plugins::build()?;
     let postgres = postgres::find_or_install()?;
+    let nats = nats::find_or_install()?;
     let clients = clients::find_or_install();
     let mut totals = Totals::default();
     for folder in [".", "plugins", "tests/fuzz"] {
@@ -31,6 +32,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     host.env("CALLGATE_TEST_PLUGINS", built.folder());
     if let Some(binaries) = postgres {
         host.env("CALLGATE_TEST_POSTGRES", binaries);
+    }
+    if let Some(program) = nats {
+        host.env("CALLGATE_TEST_NATS", program);
     }
     clients.announce(&mut host);
     totals.count(&mut host)?;

@@ -23,6 +23,8 @@ mod settling;
 
 mod registering;
 
+mod delivering;
+
 mod opening;
 
 mod random;
@@ -98,6 +100,12 @@ stories! {
         a_parked_notification_is_due_when_its_wait_is_over
         registering_and_parking_on_two_hosts_never_miss_each_other
         an_order_shows_everything_about_itself;
+    delivering:
+        a_sink_begins_with_the_first_event_or_with_the_next
+        one_host_at_a_time_delivers_to_a_sink
+        what_a_sink_did_not_take_is_there_for_the_next_host
+        dead_letters_are_listed_and_sent_again
+        hosts_that_step_many_sinks_at_once_do_not_wait_for_each_other;
     random:
         a_thousand_random_acts_agree_with_a_small_model;
     crowd:

@@ -1,0 +1,257 @@
+//! The one HTTP client: no redirects, no proxies, a deadline, an answer of bounded length, and
+//! only addresses that may be reached.
+
+use std::error::Error as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use reqwest::Url;
+
+use super::address::Reach;
+use super::resolve::{Checked, look_up};
+
+/// Calls one endpoint. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    client: reqwest::Client,
+    url: Url,
+    reach: Reach,
+    timeout_ms: u32,
+}
+
+/// Where a caller calls, and how long it waits.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// The address, `https`; `http` only where private addresses may be reached.
+    pub url: Url,
+    /// Which addresses it may lead to.
+    pub reach: Reach,
+    /// From the first byte sent to the answer read, in milliseconds.
+    pub timeout_ms: u32,
+}
+
+/// What an endpoint answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status; a redirect is not followed.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, cut off after [`BODY_BYTES_MAX`].
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer. Nobody knows whether the request was read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// It took too long.
+    #[error("no answer within {ms} ms")]
+    Timeout {
+        /// The limit.
+        ms: u32,
+    },
+    /// The address must not be reached.
+    #[error(transparent)]
+    Refused(NotReachable),
+    /// No connection, or it broke.
+    #[error("not reachable: {0}")]
+    Unreachable(String),
+}
+
+/// Why an endpoint cannot be called at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotReachable {
+    /// A name leads into our own house.
+    #[error("{host} leads to {address}, which is not a public address and not allowed")]
+    Private {
+        /// The name.
+        host: String,
+        /// The address.
+        address: IpAddr,
+    },
+    /// The name is not known.
+    #[error("{host} cannot be resolved: {error}")]
+    Unknown {
+        /// The name.
+        host: String,
+        /// The resolver's words.
+        error: String,
+    },
+    /// The URL is none that is called.
+    #[error("found {found}, expected {expected}")]
+    Url {
+        /// What it is.
+        found: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+}
+
+impl Caller {
+    /// Makes a caller; looks at the form of the URL, but reaches nobody.
+    ///
+    /// # Errors
+    /// [`NotReachable::Url`] for a URL that is not called, [`NotReachable::Private`] where it holds
+    /// a private address itself.
+    pub fn new(endpoint: Endpoint) -> Result<Self, NotReachable> {
+        let Endpoint { url, reach, timeout_ms } = endpoint;
+        check(&url, reach)?;
+        let timeout = Duration::from_millis(u64::from(timeout_ms));
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            // A proxy would connect for us, to an address that nobody here has checked.
+            .no_proxy()
+            .dns_resolver(Arc::new(Checked(reach)))
+            .timeout(timeout)
+            .connect_timeout(timeout)
+            .user_agent(concat!("callgate/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| NotReachable::Url {
+                found: words(&error),
+                expected: "a working TLS set-up",
+            })?;
+        Ok(Self { client, url, reach, timeout_ms })
+    }
+
+    /// Resolves the name once and judges what it leads to now; each call does so again.
+    ///
+    /// # Errors
+    /// [`NotReachable::Private`] where it leads into the house, [`NotReachable::Unknown`] where
+    /// the name cannot be resolved at the moment.
+    pub async fn probe(&self) -> Result<(), NotReachable> {
+        let port = self.url.port_or_known_default().unwrap_or(0);
+        match self.url.host_str() {
+            None => Ok(()),
+            Some(host) => {
+                let host = host.trim_matches(['[', ']']);
+                look_up(host, port, self.reach).await.map(drop)
+            }
+        }
+    }
+
+    /// Posts a JSON text.
+    ///
+    /// # Errors
+    /// [`CallError`]; the endpoint may have read the request nevertheless.
+    pub async fn post(&self, headers: HeaderMap, json: Vec<u8>) -> Result<Answer, CallError> {
+        let request = self
+            .client
+            .post(self.url.clone())
+            .headers(headers)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(json);
+        let mut response = request.send().await.map_err(|error| self.explain(&error))?;
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| self.explain(&error))? {
+            let room = BODY_BYTES_MAX.saturating_sub(body.len());
+            body.extend(piece.iter().take(room));
+            if piece.len() > room {
+                break;
+            }
+        }
+        Ok(Answer { status: response.status(), headers: response.headers().clone(), body })
+    }
+
+    fn explain(&self, error: &reqwest::Error) -> CallError {
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            if let Some(refused) = inner.downcast_ref::<NotReachable>() {
+                return match refused {
+                    NotReachable::Unknown { .. } => CallError::Unreachable(refused.to_string()),
+                    NotReachable::Private { .. } | NotReachable::Url { .. } => {
+                        CallError::Refused(refused.clone())
+                    }
+                };
+            }
+            cause = inner.source();
+        }
+        if error.is_timeout() {
+            return CallError::Timeout { ms: self.timeout_ms };
+        }
+        CallError::Unreachable(words(error))
+    }
+}
+
+/// The form of a URL, and an address that stands in it: no resolver is asked for those.
+fn check(url: &Url, reach: Reach) -> Result<(), NotReachable> {
+    let wrong = |found: &str, expected| NotReachable::Url { found: found.to_owned(), expected };
+    match (url.scheme(), reach) {
+        ("https", _) | ("http", Reach::Anywhere) => {}
+        ("http", Reach::Public) => {
+            return Err(wrong("http", "https, or a private address that is allowed by name"));
+        }
+        (other, _) => return Err(wrong(other, "https")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("a user name in the URL", "none: requests are signed"));
+    }
+    let host = url.host_str().ok_or_else(|| wrong("no host", "a host"))?;
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) if !reach.admits(address) => {
+            Err(NotReachable::Private { host: host.to_owned(), address })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// An error with its causes, without the URL: its path may be a secret.
+fn words(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    let mut last = None;
+    while let Some(inner) = cause {
+        last = Some(inner);
+        cause = inner.source();
+    }
+    last.map_or_else(|| "the request failed".to_owned(), ToString::to_string)
+}
+
+/// Bytes of an answer that are read; the rest is of no interest to anybody here.
+pub const BODY_BYTES_MAX: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::{CallError, Caller, Endpoint, NotReachable};
+    use crate::outbound::address::Reach;
+
+    fn caller(url: &str, reach: Reach) -> Result<Caller, NotReachable> {
+        Caller::new(Endpoint { url: url.parse().expect("a URL"), reach, timeout_ms: 1000 })
+    }
+
+    #[test]
+    fn addresses_of_the_house_are_refused_unless_allowed() {
+        for url in [
+            "https://127.0.0.1/hook",
+            "https://[::1]/hook",
+            "https://[::ffff:10.0.0.1]/hook",
+            "https://169.254.169.254/latest",
+            // Other spellings of 127.0.0.1, which a URL reads as such.
+            "https://2130706433/",
+            "https://0x7f.1/",
+        ] {
+            let refused = caller(url, Reach::Public).expect_err(url);
+            assert!(matches!(refused, NotReachable::Private { .. }), "{url}: {refused}");
+            assert!(caller(url, Reach::Anywhere).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn other_schemes_and_passwords_are_refused() {
+        for url in ["http://example.com/", "ftp://example.com/", "https://u:p@example.com/"] {
+            let refused = caller(url, Reach::Public).expect_err(url);
+            assert!(matches!(refused, NotReachable::Url { .. }), "{url}: {refused}");
+        }
+        assert!(caller("https://example.com/hook", Reach::Public).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_into_the_house_is_refused_when_it_is_connected_to() {
+        let caller =
+            caller("https://localhost:1/hook", Reach::Public).expect("a name is no address");
+        let refused = caller.probe().await.expect_err("localhost is private");
+        assert!(matches!(refused, NotReachable::Private { .. }), "{refused}");
+        let error = caller.post(http::HeaderMap::new(), Vec::new()).await.expect_err("refused");
+        assert!(matches!(error, CallError::Refused(_)), "{error}");
+    }
+}

@@ -1,0 +1,12 @@
+//! Outgoing calls: the one HTTP client, and which addresses it may reach.
+//!
+//! May call the clock and core. Absent: what is called and why; who calls says that.
+//!
+//! Reading order: `address` (what is private), `resolve` (names become addresses that were
+//! checked), `client`.
+
+pub mod address;
+
+mod resolve;
+
+pub mod client;

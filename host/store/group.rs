@@ -7,6 +7,7 @@ use crate::accept::{self, Arrival, Receipt};
 use crate::dialect::Dialect;
 use crate::error::{Fault, StoreError};
 use crate::lease::{self, Claim, Job};
+use crate::operate::{self, Done, Operating};
 use crate::outbox;
 use crate::register::{self, Registered, Registration};
 use crate::settle::{self, Finishing};
@@ -21,6 +22,7 @@ pub(crate) enum Operation {
     Settle(Box<Settling>, Reply<Settled>),
     Finish(Box<Finishing>, Reply<Settled>),
     Claim(Claim, Reply<Vec<Job>>),
+    Operate(Box<Operating>, Reply<Done>),
 }
 
 /// Where an answer goes.
@@ -65,6 +67,7 @@ pub(crate) struct Group {
     settles: Lane<Settling, Settled>,
     finishes: Lane<Finishing, Settled>,
     claims: Lane<Claim, Vec<Job>>,
+    operates: Lane<Operating, Done>,
 }
 
 /// The answers of a group that ran, not to be given before the commit.
@@ -75,6 +78,7 @@ pub(crate) struct Answers {
     settles: Vec<Result<Settled, StoreError>>,
     finishes: Vec<Result<Settled, StoreError>>,
     claims: Vec<Vec<Job>>,
+    operates: Vec<Done>,
     /// Whether there may be something to claim that was not there before.
     pub(crate) work: Work,
     /// Whether something was settled.
@@ -110,6 +114,7 @@ impl Group {
                 // A worker that went away must not get jobs: they would wait for its lease to end.
                 Operation::Claim(_, reply) if reply.is_closed() => {}
                 Operation::Claim(input, reply) => group.claims.push(input, reply),
+                Operation::Operate(input, reply) => group.operates.push(*input, reply),
             }
         }
         group
@@ -122,6 +127,7 @@ impl Group {
             self.settles.inputs.len(),
             self.finishes.inputs.len(),
             self.claims.inputs.len(),
+            self.operates.inputs.len(),
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -139,18 +145,21 @@ impl Group {
             register::run(connection, dialect, &self.registers.inputs).await?;
         let (settles, finishes) = (&self.settles.inputs, &self.finishes.inputs);
         let verdicts = settle::run(connection, dialect, settles, finishes).await?;
+        // Before the claims, so that what is due now is handed out now.
+        let (operates, freed) = operate::run(connection, dialect, &self.operates.inputs).await?;
         let claims = lease::run(connection, dialect, &self.claims.inputs, order_block_ms).await?;
         outbox::append(connection, &verdicts.events).await?;
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
         let settled = !settles.is_empty() || !finishes.is_empty();
         Ok(Answers {
-            work: Work::when(stored || settled || released > 0),
+            work: Work::when(stored || settled || released > 0 || freed > 0),
             settled: Work::when(settled),
             accepts,
             registers,
             settles: verdicts.settles,
             finishes: verdicts.finishes,
             claims,
+            operates,
         })
     }
 
@@ -161,6 +170,7 @@ impl Group {
         self.settles.answer(answers.settles);
         self.finishes.answer(answers.finishes);
         self.claims.answer(answers.claims.into_iter().map(Ok));
+        self.operates.answer(answers.operates.into_iter().map(Ok));
     }
 
     /// Tells everybody that nothing was done.
@@ -170,6 +180,7 @@ impl Group {
         self.settles.fail(error);
         self.finishes.fail(error);
         self.claims.fail(error);
+        self.operates.fail(error);
     }
 
     /// What may share a transaction.
@@ -181,11 +192,15 @@ impl Group {
         match dialect {
             Dialect::Sqlite => vec![self],
             Dialect::Postgres => {
-                let Self { accepts, registers, settles, finishes, claims } = self;
+                let Self { accepts, registers, settles, finishes, claims, operates } = self;
                 let came_in = Self { accepts, ..Self::default() };
                 let registered = Self { registers, ..Self::default() };
                 let work = Self { settles, finishes, claims, ..Self::default() };
-                [came_in, registered, work].into_iter().filter(|part| part.len() > 0).collect()
+                let operated = Self { operates, ..Self::default() };
+                [came_in, registered, work, operated]
+                    .into_iter()
+                    .filter(|part| part.len() > 0)
+                    .collect()
             }
         }
     }
@@ -203,6 +218,8 @@ impl Group {
         groups.extend(single(self.finishes).map(one));
         let one = |claims| Self { claims, ..Self::default() };
         groups.extend(single(self.claims).map(one));
+        let one = |operates| Self { operates, ..Self::default() };
+        groups.extend(single(self.operates).map(one));
         groups
     }
 }

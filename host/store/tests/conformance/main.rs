@@ -25,6 +25,8 @@ mod registering;
 
 mod opening;
 
+mod operating;
+
 mod random;
 
 mod crowd;
@@ -98,6 +100,16 @@ stories! {
         a_parked_notification_is_due_when_its_wait_is_over
         registering_and_parking_on_two_hosts_never_miss_each_other
         an_order_shows_everything_about_itself;
+    operating:
+        every_attempt_is_kept_with_its_reason_and_its_phases
+        a_replay_of_what_is_done_doubles_nothing
+        a_replay_of_a_failed_last_phase_runs_that_phase_alone
+        an_act_is_done_once_it_makes_sense_and_is_written_down
+        an_act_without_a_written_reason_is_refused
+        a_search_finds_what_fits_newest_first_page_by_page
+        a_replay_of_many_keeps_its_rate_and_takes_each_once
+        a_cancelled_replay_takes_no_further_step
+        replaying_one_for_ever_keeps_the_last_attempts;
     random:
         a_thousand_random_acts_agree_with_a_small_model;
     crowd:

@@ -121,10 +121,8 @@ async fn what_waits_for_a_person_is_seen_mended_and_replayed_with_one_effect() {
     let (status, answer) = post(&house, &path, &why).await;
     assert_eq!((status, &answer["from"], &answer["to"]), (200, &json!("review"), &json!("ready")));
     paid_once(&house, &order).await;
-    let shown = get_when(&house, &format!("notifications/{}", id(&found)), |shown| {
-        shown["state"] == "done"
-    });
-    let shown = shown.await;
+    let path = format!("notifications/{}", id(&found));
+    let shown = get_when(&house, &path, |shown| shown["state"] == "done").await;
     let attempts = shown["attempts_ended"].as_array().expect("attempts");
     let last = attempts.last().expect("the replay");
     assert_eq!((&last["mode"], &last["outcome"]), (&json!("replay"), &json!("advance")));
@@ -186,10 +184,10 @@ async fn a_replay_of_what_is_done_has_no_second_effect() {
     let found = about(&house, &order, "done").await;
     let words = operate(&house, &["replay", id(&found), "--why", "to be sure"]);
     assert!(told(&words).contains("done -> ready"));
-    let shown = get_when(&house, &format!("notifications/{}", id(&found)), |shown| {
-        shown["attempts_ended"].as_array().is_some_and(|ended| ended.len() == 2)
-    });
-    let shown = shown.await;
+    let path = format!("notifications/{}", id(&found));
+    let twice =
+        |shown: &Value| shown["attempts_ended"].as_array().is_some_and(|all| all.len() == 2);
+    let shown = get_when(&house, &path, twice).await;
     assert_eq!(shown["reason_code"], "order.meaning-repeated", "{shown:#}");
     assert_eq!((&shown["state"], &shown["outcome"]), (&json!("done"), &json!("keep")));
     paid_once(&house, &order).await;

@@ -72,7 +72,7 @@ pub(crate) async fn every_attempt_is_kept_with_its_reason_and_its_phases(house: 
         .collect();
     assert_eq!(
         told,
-        [(1, "run", "retry", "live"), (2, "after", "done", "live"), (2, "run", "advance", "live")]
+        [(1, "run", "retry", "live"), (2, "run", "advance", "live"), (2, "after", "done", "live")]
     );
     let first = &found.attempts[0];
     assert_eq!(first.reason, Some(reason("sandbox.fuel")));

@@ -65,6 +65,9 @@ enum Word {
     Replays {
         /// One of them.
         id: Option<String>,
+        /// Show its progress until it ends.
+        #[arg(long, requires = "id")]
+        follow: bool,
     },
     /// Stop a replay of many.
     Cancel(OnOne),
@@ -249,11 +252,17 @@ impl Word {
                 let path = ["notifications", &one.id, "discard"];
                 (calls.post(&path, &on_one(&one)).await?, show::acted)
             }
-            Self::Replays { id: None } => {
+            Self::Replays { id: None, .. } => {
                 (calls.get(&["replays"], &Map::new()).await?, show::replays)
             }
-            Self::Replays { id: Some(id) } => {
-                (calls.get(&["replays", &id], &Map::new()).await?, show::replay)
+            Self::Replays { id: Some(id), follow } => {
+                let mut answer = calls.get(&["replays", &id], &Map::new()).await?;
+                while follow && answer.get("state").is_some_and(|state| state == "running") {
+                    tell(&show::progress(&answer));
+                    tokio::time::sleep(BETWEEN_LOOKS).await;
+                    answer = calls.get(&["replays", &id], &Map::new()).await?;
+                }
+                (answer, show::replay)
             }
             Self::Cancel(one) => {
                 let path = ["replays", &one.id, "cancel"];
@@ -288,3 +297,11 @@ impl Replay {
         Ok((answer, table))
     }
 }
+
+/// Writes beside the answer, which may be JSON for a machine.
+fn tell(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+}
+
+/// The pause between two looks at a replay that is followed.
+const BETWEEN_LOOKS: std::time::Duration = std::time::Duration::from_secs(1);

@@ -2,10 +2,11 @@
 
 use callgate_core::time::Timestamp;
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
+use sqlx::{AnyConnection, AnyPool, Row};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::StoreError;
+use crate::filter::Condition;
 
 /// One act of an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,28 +79,20 @@ pub(crate) async fn look(
     pool: &AnyPool,
     query: &AuditQuery,
 ) -> Result<Vec<AuditEntry>, StoreError> {
-    let mut sql =
-        "select id, at_ms, who, act, target, why, result from audit where true".to_owned();
-    let texts = [("target", &query.target), ("who", &query.who)];
-    let mut place = 0;
-    for (column, _) in texts.iter().filter(|(_, value)| value.is_some()) {
-        place += 1;
-        sql.push_str(&format!(" and {column} = ${place}"));
-    }
-    if query.before.is_some() {
-        sql.push_str(&format!(" and (at_ms, id) < (${}, ${})", place + 1, place + 2));
+    let mut condition = Condition::of("audit");
+    condition.equal("target", query.target.as_deref());
+    condition.equal("who", query.who.as_deref());
+    if let Some((at, id)) = &query.before {
+        let (at, id) = (condition.bind(at.as_ms()), condition.bind(id.as_str()));
+        condition.sql.push_str(&format!(" and (t.at_ms, t.id) < ({at}, {id})"));
     }
     let limit = query.limit.clamp(1, AUDIT_MAX);
-    sql.push_str(&format!(" order by at_ms desc, id desc limit {limit}"));
-    let mut look = sqlx::query::<Any>(AssertSqlSafe(sql));
-    for text in texts.into_iter().filter_map(|(_, value)| value.as_deref()) {
-        look = look.bind(text.to_owned());
-    }
-    if let Some((at, id)) = &query.before {
-        look = look.bind(at.as_ms()).bind(id.clone());
-    }
-    look.fetch_all(pool).await?.iter().map(AuditEntry::read).collect()
+    let end = format!("order by t.at_ms desc, t.id desc limit {limit}");
+    let rows = condition.fetch(pool, (COLUMNS, &end)).await?;
+    rows.iter().map(AuditEntry::read).collect()
 }
+
+const COLUMNS: &str = "t.id, t.at_ms, t.who, t.act, t.target, t.why, t.result";
 
 const INSERT: Statement = Statement {
     columns: "id, at_ms, who, act, target, why, result",

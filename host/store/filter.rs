@@ -42,27 +42,34 @@ pub struct Filter {
 /// Where one look ends and the next one begins: arrival and id of a notification.
 pub type Cursor = (Timestamp, String);
 
-/// A condition and the values bound in it.
+/// A condition on the rows of a table, and the values bound in it.
 pub(crate) struct Condition {
+    table: &'static str,
     pub(crate) sql: String,
     cells: Vec<Cell>,
 }
 
 impl Condition {
+    /// Everything in a table, which is called `t`.
+    pub(crate) fn of(table: &'static str) -> Self {
+        Self { table, sql: "true".to_owned(), cells: Vec::new() }
+    }
+
     /// Binds a value, and gives its place.
     pub(crate) fn bind(&mut self, cell: impl Into<Cell>) -> String {
         self.cells.push(cell.into());
         format!("${}", self.cells.len())
     }
 
-    fn equal(&mut self, column: &str, value: Option<&str>) {
+    /// Wants a column to have this value, if one is given.
+    pub(crate) fn equal(&mut self, column: &str, value: Option<&str>) {
         if let Some(value) = value {
             let place = self.bind(value);
             self.sql.push_str(&format!(" and t.{column} = {place}"));
         }
     }
 
-    /// Runs `select … from inbox t where <condition> <end>`.
+    /// Runs `select … from … t where <condition> <end>`.
     pub(crate) async fn fetch<'c, E>(
         &self,
         executor: E,
@@ -71,7 +78,7 @@ impl Condition {
     where
         E: sqlx::Executor<'c, Database = Any>,
     {
-        let sql = format!("select {columns} from inbox t where {} {end}", self.sql);
+        let sql = format!("select {columns} from {} t where {} {end}", self.table, self.sql);
         let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
         for cell in &self.cells {
             query = match cell.clone() {
@@ -87,7 +94,7 @@ impl Condition {
 impl Filter {
     /// The condition. A state is written out, so that the index that holds it alone is found.
     pub(crate) fn condition(&self) -> Result<Condition, StoreError> {
-        let mut condition = Condition { sql: "true".to_owned(), cells: Vec::new() };
+        let mut condition = Condition::of("inbox");
         if let Some(state) = self.state {
             condition.sql.push_str(&format!(" and t.state = '{}'", state.as_str()));
         }
@@ -168,6 +175,7 @@ where
     filter.check()?;
     let inner = filter.condition()?;
     let counted = Condition {
+        table: inner.table,
         sql: format!("t.id in (select t.id from inbox t where {} limit {COUNT_MAX})", inner.sql),
         cells: inner.cells,
     };

@@ -33,7 +33,7 @@ impl Store {
         let operating = Operating::Act { instruction, audit_id, now };
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Act(acted) => Ok(acted),
-            other => Err(astray(&other)),
+            other @ (Done::Start(_) | Done::Cancel(_) | Done::Step(_)) => Err(astray(&other)),
         }
     }
 
@@ -133,7 +133,7 @@ impl Store {
         let operating = Operating::Start(Starting { replay, filter: text });
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Start(replay) => Ok(replay),
-            other => Err(astray(&other)),
+            other @ (Done::Act(_) | Done::Cancel(_) | Done::Step(_)) => Err(astray(&other)),
         }
     }
 
@@ -160,7 +160,7 @@ impl Store {
         let operating = Operating::Cancel(Cancelling { entry });
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Cancel(cancelled) => Ok(cancelled),
-            other => Err(astray(&other)),
+            other @ (Done::Act(_) | Done::Start(_) | Done::Step(_)) => Err(astray(&other)),
         }
     }
 
@@ -191,7 +191,7 @@ impl Store {
         let operating = Operating::Step(Step { replay, next, now });
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Step(stepped) => Ok(stepped),
-            other => Err(astray(&other)),
+            other @ (Done::Act(_) | Done::Start(_) | Done::Cancel(_)) => Err(astray(&other)),
         }
     }
 

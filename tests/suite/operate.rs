@@ -216,6 +216,9 @@ async fn many_are_replayed_at_a_rate_and_the_rest_after_a_kill() {
     let half = get_when(&house, &path, |replay| replay["done"].as_i64() >= Some(3)).await;
     assert_eq!(half["state"], "running", "killed in the middle: {half:#}");
     house = house.kill_and_restart();
+    let followed = operate(&house, &["replays", id(&started), "--follow"]);
+    assert!(told(&followed).contains("finished"), "followed to the end");
+    assert!(String::from_utf8_lossy(&followed.stderr).contains(" of 12, "));
     let ended = get_when(&house, &path, |replay| replay["state"] == "finished").await;
     assert_eq!((&ended["done"], &ended["skipped"]), (&json!(12), &json!(0)), "{ended:#}");
     let ms = |name: &str| ended[name].as_i64().expect("a time");
@@ -255,6 +258,35 @@ async fn a_cancelled_replay_leaves_the_rest_alone() {
     assert_eq!((status, &problem["error"]["code"]), (409, &json!("operator.state")));
     let listed = told(&operate(&house, &["replays"]));
     assert!(listed.contains(id(&started)) && listed.contains("a mistake"), "{listed}");
+}
+
+/// A refund that comes before its payment: the processor wants to be asked again later.
+async fn put_off(age_max_ms: i64) -> Option<Value> {
+    let house = House::start_with(&format!(
+        "[operators.ada]\ntoken_sha256 = [\"{}\"]\n[engine]\nretry.age_max_ms = {age_max_ms}\n",
+        hash_text(ADA)
+    ))?;
+    let (stage, mut draw) = stage(Channel::WechatV3Main);
+    let purchase = stage.purchase(&mut draw);
+    let order = stage.order(&purchase);
+    register(&house, &order, "TO_BE_PAID").await;
+    let refund = purchase.full_refund(&mut draw);
+    let notice = stage.refund(&purchase, &refund, &mut draw);
+    let message = notice.sign(keys().0, Sending::genuine(now()), &mut draw).expect("a message");
+    assert_eq!(house.send(&message).await.0, 200);
+    let path = format!("notifications?business=PRODUCT_ORDER&order_no={}", order.order_no);
+    let decided = |answer: &Value| answer["notifications"][0]["outcome"].is_string();
+    Some(get_when(&house, &path, decided).await["notifications"][0].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_off_goes_to_review_where_it_would_get_too_old_and_not_before() {
+    let Some(young) = put_off(259_200_000).await else { return };
+    assert_eq!((&young["state"], &young["outcome"]), (&json!("ready"), &json!("defer")));
+    let Some(old) = put_off(1).await else { return };
+    assert_eq!((&old["state"], &old["reason_code"]), (&json!("review"), &young["reason_code"]));
+    let reason = old["reason"].as_str().expect("a reason");
+    assert!(reason.contains("given up") && reason.contains("older than 1 ms"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,8 +63,10 @@ impl Calls {
         if status.is_success() {
             return Ok(answer);
         }
-        let error = &answer["error"];
-        let word = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+        let word = |name: &str| {
+            let word = answer.get("error").and_then(|error| error.get(name)?.as_str());
+            word.unwrap_or_default().to_owned()
+        };
         anyhow::bail!("{} {}: {}", status.as_u16(), word("code"), word("message"))
     }
 }

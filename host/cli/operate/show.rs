@@ -35,10 +35,7 @@ pub(super) fn inspection(answer: &Value) -> String {
             format!("{name} {fuel} fuel {} us", cell(&phase["duration_us"]))
         });
         let phases: Vec<_> = phases.collect();
-        let plugin = match &one["plugin"] {
-            Value::Null => String::new(),
-            plugin => format!("{} {}", cell(plugin), cell(&one["plugin_version"])),
-        };
+        let plugin = [cell(&one["plugin"]), cell(&one["plugin_version"])].join(" ");
         vec![
             cell(&one["attempt"]),
             cell(&one["step"]),
@@ -72,6 +69,12 @@ pub(super) fn replays(answer: &Value) -> String {
 pub(super) fn replay(answer: &Value) -> String {
     let head = ["id", "state", "done", "left out", "total", "a second", "who", "started", "why"];
     table(&head, std::iter::once(replay_line(answer)))
+}
+
+/// One line while a replay is under way.
+pub(super) fn progress(answer: &Value) -> String {
+    let word = |name: &str| cell(&answer[name]);
+    format!("{} of {}, {} left out\n", word("done"), word("total"), word("skipped"))
 }
 
 pub(super) fn audit(answer: &Value) -> String {

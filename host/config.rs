@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::engine;
 use crate::inbound::channel::Channel;
-use crate::inbound::{ListenerSettings, tokens::TokenHashes};
+use crate::inbound::{ListenerSettings, tokens::Operators, tokens::TokenHashes};
 use crate::telemetry;
 
 pub mod channels;
@@ -39,8 +39,8 @@ pub struct Config {
     pub public: ListenerSettings,
     /// The listener for orders, health and metrics.
     pub private: ListenerSettings,
-    /// Tokens of operators.
-    pub operator: TokenHashes,
+    /// Operators and their tokens, by name.
+    pub operators: Operators,
     /// The database.
     pub store: callgate_store::Settings,
     /// Work.
@@ -71,6 +71,7 @@ impl Config {
         let channels = channels::open(take(&mut table, "channels")?, &names, &folder)?;
         let plugins = plugins::read(take(&mut table, "plugins")?, &names, &folder)?;
         let sinks = sinks::open(take(&mut table, "sinks")?, &names, &folder)?;
+        let named = named_operators(take(&mut table, "operators")?)?;
         let rooms: Rooms = read(toml::Value::Table(table), "")?;
         for (room, listener) in [("public", &rooms.public), ("private", &rooms.private)] {
             listener
@@ -80,7 +81,7 @@ impl Config {
         let config = Self {
             public: rooms.public,
             private: rooms.private,
-            operator: rooms.operator,
+            operators: operators(named, rooms.operator),
             store: store_beside(rooms.store, &folder),
             engine: rooms.engine,
             sandbox: sandbox_beside(rooms.sandbox, &folder),
@@ -118,6 +119,30 @@ fn businesses(table: toml::Table) -> Result<BTreeMap<String, TokenHashes>, Confi
         })
         .collect()
 }
+
+/// Operators with names of their own. `operator` is the name of who has none.
+fn named_operators(table: toml::Table) -> Result<BTreeMap<String, TokenHashes>, ConfigError> {
+    table
+        .into_iter()
+        .map(|(name, value)| {
+            let key = format!("operators.{name}");
+            check_name(&key, &name, NAME_OF_BUSINESS)?;
+            if name == UNNAMED {
+                let problem = "this is the name of who comes with a token of [operator]";
+                return Err(ConfigError::new(key, problem));
+            }
+            Ok((name, read(value, &key)?))
+        })
+        .collect()
+}
+
+fn operators(mut named: BTreeMap<String, TokenHashes>, unnamed: TokenHashes) -> Operators {
+    named.insert(UNNAMED.to_owned(), unnamed);
+    Operators::new(named)
+}
+
+/// Who comes with a token of `[operator]`.
+const UNNAMED: &str = "operator";
 
 /// A database file stands relative to the configuration file, as every path does.
 fn store_beside(mut store: callgate_store::Settings, folder: &Path) -> callgate_store::Settings {

@@ -78,6 +78,7 @@ impl Server {
         };
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = vec![
+            tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
             tokio::spawn(engine::work(engine, stopped.clone())),
             serve_private(private, &config, &store, (&clock, metrics), stopped.clone()),
             serve_public(public, &config, &store, (&clock, finished), stopped.clone()),
@@ -216,8 +217,9 @@ fn serve_private(
     .merge(operator::router(Operator {
         store: store.clone(),
         metrics,
-        tokens: Arc::new(config.operator.clone()),
+        operators: Arc::new(config.operators.clone()),
         clock: clock.clone(),
+        reviews: Arc::default(),
     }));
     let private = listener::Private::new(router, config.private.clone());
     let answer = move |request| private.clone().answer(request);

@@ -85,6 +85,13 @@ fn describe() {
         "callgate_outcomes_total",
         "Decided notifications by business, outcome and reason code."
     );
+    describe_counter!(
+        "callgate_attempts_total",
+        "Ended attempts by step (run, after) and class (advance, keep, ignore, park, retry, fault, \
+         reject, review, repeated, conflict, released, lost-lease, unsettled, done)."
+    );
+    describe_counter!("callgate_replayed_total", "Notifications replayed by replays of many.");
+    describe_gauge!("callgate_review", "Notifications that wait for a person, by reason code.");
     describe_histogram!("callgate_run_seconds", "Duration of runs by plugin.");
     describe_counter!("callgate_faults_total", "Faults of plugins by plugin, kind and phase.");
     describe_gauge!("callgate_notifications", "Stored notifications that are not done, by state.");

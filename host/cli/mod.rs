@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! Reading order: this file, then `trigger`.
+//! Reading order: this file, then `trigger` and `operate`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +13,8 @@ use crate::config::{Config, Layers, default_text};
 use crate::inbound::tokens::hash_text;
 use crate::server::{self, Server};
 use crate::telemetry;
+
+mod operate;
 
 mod trigger;
 
@@ -36,6 +38,8 @@ enum Command {
     Token,
     /// Play a gateway: make correctly signed callbacks and post them.
     Trigger(trigger::Trigger),
+    /// Repair: search, inspect, replay, park, release, discard, by a server's operator calls.
+    Operate(operate::Operate),
 }
 
 /// Where the configuration comes from.
@@ -77,6 +81,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Trigger(trigger) => runtime()?.block_on(trigger.run()),
+        Command::Operate(operate) => runtime()?.block_on(operate.run()),
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use callgate_core::outcome::{Outcome, Reason, Step};
 use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::run::{Commit, Stop};
-use callgate_store::{AfterEnd, AfterSettlement, Job};
+use callgate_store::{AfterEnd, AfterSettlement, Job, Spent};
 
 use super::outside::Live;
 use super::run::{Ran, complain};
 use super::{Engine, convert, decide, report};
+use crate::clock::Stopwatch;
 
 /// What the commit made of a run: state, version, events, and the step that was taken.
 pub(super) fn commit((state, version, events): (String, i64, usize), step: &Step) -> Commit {
@@ -30,12 +31,11 @@ pub(super) async fn first(engine: &Engine, job: &Job, commit: Commit, ran: Ran) 
 
 /// Again, after a failure or a crash: what is known is what the store kept.
 pub(super) async fn again(engine: &Engine, job: &Job) {
-    let attempts = convert::count(job.lease.attempt());
+    let attempts = decide::attempts(job);
     if attempts > engine.settings.retry.attempts_max {
         let text = format!("{attempts} attempts were begun and none came to an end");
         let end = AfterEnd::Review(Reason::new("engine.attempts-used-up", text));
-        let lease = job.lease.clone();
-        return finish(engine, job, AfterSettlement { lease, end, events: Vec::new() }).await;
+        return finish(engine, job, ended(job, end)).await;
     }
     let named = job.stored.plugin.as_deref();
     let plugins = engine.registry.plugins();
@@ -44,12 +44,7 @@ pub(super) async fn again(engine: &Engine, job: &Job) {
         let name = named.unwrap_or_default();
         let text = format!("plugin {name} asked to run after the commit and is gone");
         let end = AfterEnd::Review(Reason::new("after.plugin-gone", text));
-        return finish(
-            engine,
-            job,
-            AfterSettlement { lease: job.lease.clone(), end, events: Vec::new() },
-        )
-        .await;
+        return finish(engine, job, ended(job, end)).await;
     };
     let subject = job.subject.as_ref();
     let state = subject.and_then(|subject| subject.state.as_ref()).map(ToString::to_string);
@@ -65,19 +60,23 @@ pub(super) async fn again(engine: &Engine, job: &Job) {
 async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {
     let outside = Live::new(engine.store.clone(), job.stored.business.clone());
     let input = convert::run_input(job, engine.clock.now());
+    let watch = Stopwatch::start();
     let guest = Arc::clone(plugin);
     let running = engine
         .guests
         .spawn(async move { guest.run_after(input, commit, Box::new(outside)).await })
         .await;
-    let ended = match running {
-        Ok(report) => report.result,
+    let report = match running {
+        Ok(report) => report,
         Err(error) => {
             tracing::error!(notification.id = %job.stored.id, %error, "a run ended badly");
             return;
         }
     };
-    let (end, events) = match ended {
+    let fuel = report.costs.iter().fold(0u64, |sum, cost| sum.saturating_add(cost.fuel));
+    let phases = convert::phases(&report.costs);
+    let spent = Spent { duration_us: convert::micros(watch.elapsed()), phases };
+    let (end, events) = match report.result {
         Ok(events) => (AfterEnd::Done, events.into_iter().map(convert::event).collect()),
         Err(stop) => {
             if let Stop::Fault(fault) = &stop {
@@ -86,7 +85,19 @@ async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {
             (stopped(engine, job, stop), Vec::new())
         }
     };
-    finish(engine, job, AfterSettlement { lease: job.lease.clone(), end, events }).await;
+    let run = Some(convert::record(plugin, fuel));
+    finish(engine, job, AfterSettlement { events, run, spent, ..ended(job, end) }).await;
+}
+
+/// An end without a run.
+fn ended(job: &Job, end: AfterEnd) -> AfterSettlement {
+    AfterSettlement {
+        lease: job.lease.clone(),
+        end,
+        events: Vec::new(),
+        run: None,
+        spent: Spent::default(),
+    }
 }
 
 fn stopped(engine: &Engine, job: &Job, stop: Stop) -> AfterEnd {
@@ -100,6 +111,12 @@ fn stopped(engine: &Engine, job: &Job, stop: Stop) -> AfterEnd {
 }
 
 async fn finish(engine: &Engine, job: &Job, settlement: AfterSettlement) {
+    let class = match &settlement.end {
+        AfterEnd::Done => "done",
+        AfterEnd::Retry(..) => "retry",
+        AfterEnd::Review(_) => "review",
+    };
+    metrics::counter!("callgate_attempts_total", "step" => "after", "class" => class).increment(1);
     if let AfterEnd::Review(reason) = &settlement.end {
         tracing::warn!(notification.id = %job.stored.id, code = %reason.code,
             reason = %reason.text, "the phase after the commit needs a person");

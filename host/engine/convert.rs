@@ -10,6 +10,8 @@ use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::run::{self, RunInput, RunMode};
 use callgate_store::{DocumentRead, Job, RunRecord};
 
+use super::decide;
+
 /// What a run of this job is given.
 pub(super) fn run_input(job: &Job, now: Timestamp) -> RunInput {
     let stored = &job.stored;
@@ -36,8 +38,8 @@ pub(super) fn run_input(job: &Job, now: Timestamp) -> RunInput {
             body: told.body.clone(),
         },
         subject: job.subject.as_ref().map(document),
-        mode: RunMode::Live,
-        attempt: count(job.lease.attempt()),
+        mode: if stored.replayed_at.is_some() { RunMode::Replay } else { RunMode::Live },
+        attempt: decide::attempts(job),
         now_ms: unsigned(now.as_ms()),
         scratch: stored.scratch.clone().unwrap_or_default(),
     }
@@ -114,6 +116,20 @@ pub(super) fn record(plugin: &Plugin, fuel: u64) -> RunRecord {
         component: plugin.sha256().to_owned(),
         fuel: signed(fuel),
     }
+}
+
+/// Fuel and time of each phase, as the attempt keeps them.
+pub(super) fn phases(costs: &[run::Cost]) -> String {
+    let phase = |cost: &run::Cost| {
+        serde_json::json!({ "phase": cost.phase.as_str(), "fuel": cost.fuel,
+            "duration_us": micros(cost.duration) })
+    };
+    serde_json::Value::Array(costs.iter().map(phase).collect()).to_string()
+}
+
+/// A duration in microseconds.
+pub(super) fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn money(money: Money) -> run::Money {

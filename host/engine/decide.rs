@@ -42,8 +42,8 @@ pub(super) fn stopped(engine: &Engine, job: &Job, stop: Stop) -> (Outcome, i64) 
         Stop::Retry { code, message, after_ms } => {
             let reason = Reason::new(format!("plugin.{code}"), message);
             match delay(engine, job, after_ms) {
-                Some(delay_ms) => (Outcome::Defer(reason), delay_ms),
-                None => (Outcome::Review(reason), 0),
+                Ok(delay_ms) => (Outcome::Defer(reason), delay_ms),
+                Err(why) => (Outcome::Review(given_up(reason, &why)), 0),
             }
         }
         Stop::Fault(fault) => {
@@ -55,15 +55,36 @@ pub(super) fn stopped(engine: &Engine, job: &Job, stop: Stop) -> (Outcome, i64) 
 /// Tries again what failed, or gives up where attempts are used up.
 pub(super) fn failed(engine: &Engine, job: &Job, reason: Reason) -> (Outcome, i64) {
     match delay(engine, job, None) {
-        Some(delay_ms) => (Outcome::Retry(reason), delay_ms),
-        None => (Outcome::Review(reason), 0),
+        Ok(delay_ms) => (Outcome::Retry(reason), delay_ms),
+        Err(why) => (Outcome::Review(given_up(reason, &why)), 0),
     }
 }
 
-/// When to try again; `None` where attempts are used up and a person must look.
-fn delay(engine: &Engine, job: &Job, wish_ms: Option<u32>) -> Option<i64> {
-    let attempts = convert::count(job.lease.attempt());
-    engine.settings.retry.delay_ms(attempts, wish_ms, seed(&job.stored.id))
+/// When to try again; else why not: attempts are used up, or the notification would be too old,
+/// and a person must look.
+fn delay(engine: &Engine, job: &Job, wish_ms: Option<u32>) -> Result<i64, String> {
+    let retry = &engine.settings.retry;
+    let attempts = attempts(job);
+    let Some(delay_ms) = retry.backoff().delay_ms(attempts, wish_ms, seed(&job.stored.id)) else {
+        return Err(format!("{attempts} attempts are used up"));
+    };
+    let begun = job.stored.replayed_at.unwrap_or(job.stored.received_at);
+    let age_ms = engine.clock.now().ms_since(begun);
+    if age_ms.saturating_add(delay_ms) > i64::from(retry.age_max_ms) {
+        let age_max_ms = retry.age_max_ms;
+        return Err(format!("at its next attempt it would be older than {age_max_ms} ms"));
+    }
+    Ok(delay_ms)
+}
+
+/// The last error stays the reason; the text says that there is no next try.
+fn given_up(reason: Reason, why: &str) -> Reason {
+    Reason { text: format!("{}; given up: {why}", reason.text), code: reason.code }
+}
+
+/// Which attempt this is, since the notification came or an operator last replayed it.
+pub(super) fn attempts(job: &Job) -> u32 {
+    convert::count(job.lease.attempt().saturating_sub(job.stored.attempts_before))
 }
 
 /// Spreads what failed together: the random tail of the id.

@@ -5,7 +5,8 @@
 //!
 //! Reading order: `run` (one job from claim to settle: read it first), `decide` (what to make of
 //! what a run says), `after` (the phase after the commit), `worker` (the loop around it),
-//! `outside` (what a guest can reach), `convert` and `report`; `deliver` is what becomes of events.
+//! `outside` (what a guest can reach), `convert` and `report`; `deliver` is what becomes of events;
+//! `replay` works off replays of many.
 
 use std::sync::Arc;
 
@@ -34,6 +35,9 @@ mod report;
 
 pub mod deliver;
 
+mod replay;
+
+pub use replay::replay;
 pub use worker::work;
 
 /// Settings of the engine.
@@ -48,8 +52,32 @@ pub struct Settings {
     pub lease_ms: u32,
     /// How long a notification waits for its order, in milliseconds.
     pub park_ms: u32,
-    /// Delays between attempts, and how many there are.
-    pub retry: Backoff,
+    /// Delays between attempts, and when there are no more.
+    pub retry: Retry,
+}
+
+/// When to try again, and when to give up: after so many attempts or at such an age, whichever
+/// comes first. Both are counted anew when an operator replays.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Delay after the first failed attempt, in milliseconds.
+    pub first_ms: u32,
+    /// No delay is longer, jitter apart, in milliseconds.
+    pub max_ms: u32,
+    /// Attempts after which work is given up and goes to review.
+    pub attempts_max: u32,
+    /// Age at which work that fails is given up and goes to review, in milliseconds.
+    pub age_max_ms: u32,
+}
+
+impl Retry {
+    /// The delays and their number.
+    #[must_use]
+    pub fn backoff(&self) -> Backoff {
+        let Self { first_ms, max_ms, attempts_max, age_max_ms: _ } = *self;
+        Backoff { first_ms, max_ms, attempts_max }
+    }
 }
 
 /// What every job needs.

@@ -25,6 +25,9 @@ pub(super) fn decision(job: &Job, decided: &Decided, settled: Option<&Settled>, 
     metrics::counter!("callgate_outcomes_total", "business" => job.stored.business.clone(),
         "outcome" => outcome, "code" => code.clone())
     .increment(1);
+    metrics::counter!("callgate_attempts_total", "step" => "run",
+        "class" => class(decided, outcome))
+    .increment(1);
     let duration_us = watch.elapsed_us();
     let plugin = decided.run.as_ref().map_or("", |ran| ran.record.plugin.as_str());
     let attempt = job.lease.attempt();
@@ -35,6 +38,18 @@ pub(super) fn decision(job: &Job, decided: &Decided, settled: Option<&Settled>, 
     } else {
         tracing::info!(notification.id = %job.stored.id, channel = %job.stored.channel, attempt,
             outcome, code, plugin, state, duration_us, reason = text, "notification decided");
+    }
+}
+
+/// What an attempt came to, in the few words that alerts are made of: why a try did not end well
+/// is told apart, whether the processor said so or failed.
+fn class(decided: &Decided, outcome: &'static str) -> &'static str {
+    match (&decided.outcome, outcome) {
+        (Outcome::Retry(_), "retry") => "fault",
+        (Outcome::Defer(_), "defer") => "retry",
+        (Outcome::Review(reason), "review") if reason.code.starts_with("plugin.") => "reject",
+        (Outcome::Keep(reason), "keep") if reason.code == "plugin.ignored" => "ignore",
+        (_, outcome) => outcome,
     }
 }
 

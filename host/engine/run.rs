@@ -10,8 +10,8 @@ use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::registry::RouteKey;
 use callgate_sandbox::run::Stop;
 use callgate_store::{
-    AfterPhase, Document, InboxState, Job, MeaningUse, RunRecord, Settled, Settlement, StoreError,
-    SubjectSeen,
+    AfterPhase, Document, InboxState, Job, MeaningUse, RunRecord, Settled, Settlement, Spent,
+    StoreError, SubjectSeen,
 };
 
 use super::outside::Live;
@@ -32,7 +32,8 @@ pub(super) async fn job(engine: &Engine, job: Job) {
 
 async fn decision(engine: &Engine, job: &Job) {
     let watch = Stopwatch::start();
-    let decided = decide_job(engine, job).await;
+    let mut decided = decide_job(engine, job).await;
+    decided.spent.duration_us = convert::micros(watch.elapsed());
     let settled = settle(engine, job, &decided).await;
     report::decision(job, &decided, settled.as_ref(), watch);
     if let Some(Settled::Done { .. } | Settled::Repeated) = &settled
@@ -56,6 +57,8 @@ pub(super) struct Decided {
     /// Whether the decision rests on the order as it was.
     pub(super) subject: SubjectSeen,
     pub(super) run: Option<Ran>,
+    /// What the attempt took.
+    pub(super) spent: Spent,
     /// When a parked or failed job is looked at again.
     pub(super) due_in_ms: i64,
 }
@@ -71,12 +74,12 @@ pub(super) struct Ran {
 
 impl Decided {
     fn plain(outcome: Outcome, subject: SubjectSeen) -> Self {
-        Self { outcome, subject, run: None, due_in_ms: 0 }
+        Self { outcome, subject, run: None, spent: Spent::default(), due_in_ms: 0 }
     }
 }
 
 async fn decide_job(engine: &Engine, job: &Job) -> Decided {
-    let attempts = convert::count(job.lease.attempt());
+    let attempts = decide::attempts(job);
     if attempts > engine.settings.retry.attempts_max {
         let text = format!("{attempts} attempts were begun and none came to an end");
         let reason = Reason::new("engine.attempts-used-up", text);
@@ -124,7 +127,8 @@ fn not_registered(engine: &Engine, job: &Job, order_no: &str) -> Decided {
         return Decided::plain(Outcome::Keep(reason), SubjectSeen::Unread);
     }
     let park_ms = i64::from(engine.settings.park_ms);
-    let waited_ms = engine.clock.now().ms_since(job.stored.received_at);
+    let begun = job.stored.replayed_at.unwrap_or(job.stored.received_at);
+    let waited_ms = engine.clock.now().ms_since(begun);
     if waited_ms >= park_ms {
         let text = format!("order {order_no} was not registered within {park_ms} ms");
         let reason = Reason::new("order.unknown", text);
@@ -135,6 +139,7 @@ fn not_registered(engine: &Engine, job: &Job, order_no: &str) -> Decided {
         outcome: Outcome::Park(Reason::new("order.not-registered", text)),
         subject: SubjectSeen::Absent,
         run: None,
+        spent: Spent::default(),
         due_in_ms: park_ms.saturating_sub(waited_ms),
     }
 }
@@ -179,6 +184,7 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
     if let Err(Stop::Fault(fault)) = &report.result {
         report::fault(job, descriptor, fault);
     }
+    let spent = Spent { phases: convert::phases(&report.costs), ..Spent::default() };
     let fuel = report.costs.iter().fold(0u64, |sum, cost| sum.saturating_add(cost.fuel));
     let (outcome, due_in_ms) =
         decide::outcome(engine, job, report.result, &convert::table(descriptor));
@@ -189,7 +195,7 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
         after: if descriptor.after { AfterPhase::Wanted } else { AfterPhase::None },
         plugin,
     };
-    Decided { outcome, subject, run: Some(ran), due_in_ms }
+    Decided { outcome, subject, run: Some(ran), spent, due_in_ms }
 }
 
 /// A run that panicked is a mistake of ours: tried again, and at last a person must look.
@@ -202,7 +208,7 @@ fn broken(
     tracing::error!(notification.id = %job.stored.id, %error, "a run ended badly");
     let reason = Reason::new("sandbox.host", "the host failed while the processor ran");
     let (outcome, due_in_ms) = decide::failed(engine, job, reason);
-    Decided { outcome, subject, run: None, due_in_ms }
+    Decided { outcome, subject, run: None, due_in_ms, spent: Spent::default() }
 }
 
 /// Stores the decision; `None` where the store cannot, so that the lease lapses and the job is
@@ -220,6 +226,7 @@ async fn settle(engine: &Engine, job: &Job, decided: &Decided) -> Option<Settled
         scratch: run.filter(|_| advances).map(|ran| ran.scratch.clone()),
         after: run.map_or(AfterPhase::None, |ran| ran.after),
         run: run.map(|ran| ran.record.clone()),
+        spent: decided.spent.clone(),
         due_at: now.plus_ms(decided.due_in_ms),
     };
     match engine.store.settle(settlement, now).await {

@@ -30,6 +30,18 @@ pub enum Problem {
         /// What is stored, and what was sent.
         rule: String,
     },
+    /// A field of an operator's call breaks a rule.
+    Asked {
+        /// The field, with dots.
+        field: String,
+        /// The rule, and what was found.
+        rule: String,
+    },
+    /// An operator's act makes no sense where things stand.
+    State {
+        /// How they stand, and what the act wants.
+        rule: String,
+    },
     /// The body is longer than the listener takes.
     TooLarge,
     /// The body did not come whole and in time.
@@ -42,6 +54,11 @@ impl Problem {
     /// Makes a broken rule of a field.
     pub(super) fn field(field: impl Into<String>, rule: impl Into<String>) -> Self {
         Self::Field { field: field.into(), rule: rule.into() }
+    }
+
+    /// Makes a broken rule of a field of an operator's call.
+    pub(super) fn asked(field: impl Into<String>, rule: impl Into<String>) -> Self {
+        Self::Asked { field: field.into(), rule: rule.into() }
     }
 
     fn parts(&self) -> (StatusCode, &'static str, Option<&str>, String) {
@@ -65,6 +82,13 @@ impl Problem {
             Self::Conflict { field, rule } => {
                 (StatusCode::CONFLICT, "order.conflict", Some(field), format!("{field}: {rule}"))
             }
+            Self::Asked { field, rule } => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "operator.field",
+                Some(field),
+                format!("{field}: {rule}"),
+            ),
+            Self::State { rule } => (StatusCode::CONFLICT, "operator.state", None, rule.clone()),
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "private.too-large",

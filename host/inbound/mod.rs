@@ -3,9 +3,10 @@
 //! May call store and core, never the engine; it learns of finished work through a channel.
 //! Absent: a state change of a document, SQL, a guest.
 //!
-//! Reading order: `listener` (connections and their limits), `channel`, `callback` (the straight line from
-//! bytes to ack), `orders` and their `view`, `operator`, `tokens`, `error` (the one place where an error becomes a
-//! status code).
+//! Reading order: `listener` (connections and their limits), `channel`, `callback` (the straight
+//! line from bytes to ack), `orders` and their `view`, `operator` (health and metrics), `operate`
+//! (repair) with its `operate_query` and `operate_view`, `tokens`, `error` (the one place where an
+//! error becomes a status code).
 
 use std::net::SocketAddr;
 
@@ -19,7 +20,12 @@ pub mod error;
 
 pub mod listener;
 
+pub mod operate;
 mod patient;
+
+mod operate_query;
+
+mod operate_view;
 
 pub mod operator;
 

@@ -1,6 +1,7 @@
 //! Health and metrics. Health says only yes or no, to anybody; metrics want an operator's token.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
@@ -11,7 +12,8 @@ use http::{HeaderMap, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::error::Problem;
-use super::tokens::{TokenHashes, bearer};
+use super::operate;
+use super::tokens::Operators;
 use crate::clock::Clock;
 
 /// What the operator calls need.
@@ -21,18 +23,21 @@ pub struct Operator {
     pub store: Store,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
-    /// Whom metrics are shown to.
-    pub tokens: Arc<TokenHashes>,
+    /// Who may look and act.
+    pub operators: Arc<Operators>,
     /// The time.
     pub clock: Clock,
+    /// Reason codes that were shown: one that is gone is shown as zero, not as its last count.
+    pub reviews: Arc<Mutex<BTreeSet<String>>>,
 }
 
-/// `GET /healthz`, `/readyz` and `/metrics`.
+/// `GET /healthz`, `/readyz` and `/metrics`, and the calls of [`operate`].
 pub fn router(operator: Operator) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
+        .merge(operate::routes())
         .with_state(operator)
 }
 
@@ -51,9 +56,7 @@ async fn metrics_text(
     State(operator): State<Operator>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if !bearer(&headers).is_some_and(|token| operator.tokens.admit(token)) {
-        return Err(Problem::Unauthorized);
-    }
+    operator.operators.admit(&headers)?;
     let counts = operator.store.counts().await?;
     for (state, count) in [
         ("ready", counts.ready),
@@ -66,8 +69,20 @@ async fn metrics_text(
     let oldest_ms = operator.store.oldest_open_ms(operator.clock.now()).await?.unwrap_or(0);
     let oldest = std::time::Duration::from_millis(u64::try_from(oldest_ms).unwrap_or(0));
     metrics::gauge!("callgate_oldest_open_seconds").set(oldest.as_secs_f64());
+    let reviews = operator.store.reviews().await?;
+    show_reviews(&mut operator.reviews.lock().unwrap_or_else(PoisonError::into_inner), reviews);
     let text = operator.metrics.render();
     Ok(([(http::header::CONTENT_TYPE, METRICS_TYPE)], text).into_response())
+}
+
+fn show_reviews(shown: &mut BTreeSet<String>, reviews: Vec<(String, i64)>) {
+    for code in shown.iter() {
+        metrics::gauge!("callgate_review", "code" => code.clone()).set(0.0);
+    }
+    for (code, count) in reviews {
+        metrics::gauge!("callgate_review", "code" => code.clone()).set(gauge_value(count));
+        shown.insert(code);
+    }
 }
 
 fn gauge_value(count: i64) -> f64 {

@@ -1,8 +1,12 @@
 //! Bearer tokens, known by their hash alone.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+use super::error::Problem;
 
 /// The SHA-256 hashes of the tokens that open a door.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -19,6 +23,37 @@ impl TokenHashes {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let matches = self.token_sha256.iter().map(|known| known.0.ct_eq(&hash));
         matches.fold(subtle::Choice::from(0), |any, one| any | one).into()
+    }
+}
+
+/// Operators and their tokens, by name: who acts stands in the audit table.
+#[derive(Debug, Clone, Default)]
+pub struct Operators(BTreeMap<String, TokenHashes>);
+
+impl Operators {
+    /// Gathers operators by name.
+    #[must_use]
+    pub fn new(named: BTreeMap<String, TokenHashes>) -> Self {
+        Self(named)
+    }
+
+    /// Whose token this is. Looks at all of them, whoever it is.
+    #[must_use]
+    pub fn who(&self, token: &str) -> Option<&str> {
+        self.0.iter().fold(
+            None,
+            |found, (name, tokens)| {
+                if tokens.admit(token) { Some(name.as_str()) } else { found }
+            },
+        )
+    }
+
+    /// The operator behind a request.
+    ///
+    /// # Errors
+    /// [`Problem::Unauthorized`] where the token is nobody's.
+    pub fn admit(&self, headers: &http::HeaderMap) -> Result<&str, Problem> {
+        bearer(headers).and_then(|token| self.who(token)).ok_or(Problem::Unauthorized)
     }
 }
 
@@ -70,7 +105,7 @@ pub fn bearer(headers: &http::HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{TokenHashes, hash_text};
+    use super::{Operators, TokenHashes, hash_text};
 
     fn hashes(tokens: &[&str]) -> TokenHashes {
         let list: Vec<String> = tokens.iter().map(|token| hash_text(token)).collect();
@@ -82,6 +117,15 @@ mod tests {
         let both = hashes(&["old", "new"]);
         assert!(both.admit("old") && both.admit("new"));
         assert!(!both.admit("") && !both.admit("older") && !hashes(&[]).admit(""));
+    }
+
+    #[test]
+    fn an_operator_is_known_by_the_token() {
+        let named = [("ada", hashes(&["a1", "a2"])), ("bob", hashes(&["b"]))];
+        let named = named.into_iter().map(|(name, tokens)| (name.to_owned(), tokens));
+        let operators = Operators::new(named.collect());
+        let found = ["a1", "a2", "b", "c", ""].map(|token| operators.who(token));
+        assert_eq!(found, [Some("ada"), Some("ada"), Some("bob"), None, None]);
     }
 
     #[test]

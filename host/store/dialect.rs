@@ -186,7 +186,7 @@ fn percent_encoded(path: &str) -> String {
 const POSTGRES_MIN: i64 = 150_000;
 
 /// Prepared statements a PostgreSQL connection keeps: every text in nine sizes.
-const STATEMENTS_CACHED: u32 = 300;
+const STATEMENTS_CACHED: u32 = 600;
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use crate::deliveries::{self, Redelivery};
 use crate::dialect::Dialect;
 use crate::error::{Fault, StoreError};
 use crate::lease::{self, Claim, Job};
+use crate::operate::{self, Done, Operating};
 use crate::outbox;
 use crate::register::{self, Registered, Registration};
 use crate::settle::{self, Finishing};
@@ -25,6 +26,7 @@ pub(crate) enum Operation {
     Claim(Claim, Reply<Vec<Job>>),
     Step(Box<Stepping>, Reply<SinkHold>),
     Redeliver(Box<Redelivery>, Reply<i64>),
+    Operate(Box<Operating>, Reply<Done>),
 }
 
 /// Where an answer goes.
@@ -71,6 +73,7 @@ pub(crate) struct Group {
     claims: Lane<Claim, Vec<Job>>,
     steps: Lane<Stepping, SinkHold>,
     redeliveries: Lane<Redelivery, i64>,
+    operates: Lane<Operating, Done>,
 }
 
 /// The answers of a group that ran, not to be given before the commit.
@@ -83,6 +86,7 @@ pub(crate) struct Answers {
     claims: Vec<Vec<Job>>,
     steps: Vec<SinkHold>,
     redeliveries: Vec<i64>,
+    operates: Vec<Done>,
     /// Whether there may be something to claim that was not there before.
     pub(crate) work: Work,
     /// Whether something was settled.
@@ -120,6 +124,7 @@ impl Group {
                 Operation::Claim(input, reply) => group.claims.push(input, reply),
                 Operation::Step(input, reply) => group.steps.push(*input, reply),
                 Operation::Redeliver(input, reply) => group.redeliveries.push(*input, reply),
+                Operation::Operate(input, reply) => group.operates.push(*input, reply),
             }
         }
         group
@@ -134,6 +139,7 @@ impl Group {
             self.claims.inputs.len(),
             self.steps.inputs.len(),
             self.redeliveries.inputs.len(),
+            self.operates.inputs.len(),
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -151,6 +157,8 @@ impl Group {
             register::run(connection, dialect, &self.registers.inputs).await?;
         let (settles, finishes) = (&self.settles.inputs, &self.finishes.inputs);
         let verdicts = settle::run(connection, dialect, settles, finishes).await?;
+        // Before the claims, so that what is due now is handed out now.
+        let (operates, freed) = operate::run(connection, dialect, &self.operates.inputs).await?;
         let claims = lease::run(connection, dialect, &self.claims.inputs, order_block_ms).await?;
         let steps = sinks::run(connection, &self.steps.inputs).await?;
         let redeliveries = deliveries::redeliver(connection, &self.redeliveries.inputs).await?;
@@ -158,7 +166,7 @@ impl Group {
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
         let settled = !settles.is_empty() || !finishes.is_empty();
         Ok(Answers {
-            work: Work::when(stored || settled || released > 0),
+            work: Work::when(stored || settled || released > 0 || freed > 0),
             settled: Work::when(settled),
             accepts,
             registers,
@@ -167,6 +175,7 @@ impl Group {
             claims,
             steps,
             redeliveries,
+            operates,
         })
     }
 
@@ -179,6 +188,7 @@ impl Group {
         self.claims.answer(answers.claims.into_iter().map(Ok));
         self.steps.answer(answers.steps.into_iter().map(Ok));
         self.redeliveries.answer(answers.redeliveries.into_iter().map(Ok));
+        self.operates.answer(answers.operates.into_iter().map(Ok));
     }
 
     /// Tells everybody that nothing was done.
@@ -190,6 +200,7 @@ impl Group {
         self.claims.fail(error);
         self.steps.fail(error);
         self.redeliveries.fail(error);
+        self.operates.fail(error);
     }
 
     /// What may share a transaction.
@@ -202,13 +213,22 @@ impl Group {
         match dialect {
             Dialect::Sqlite => vec![self],
             Dialect::Postgres => {
-                let Self { accepts, registers, settles, finishes, claims, steps, redeliveries } =
-                    self;
+                let Self {
+                    accepts,
+                    registers,
+                    settles,
+                    finishes,
+                    claims,
+                    steps,
+                    redeliveries,
+                    operates,
+                } = self;
                 let came_in = Self { accepts, ..Self::default() };
                 let registered = Self { registers, ..Self::default() };
                 let work = Self { settles, finishes, claims, ..Self::default() };
                 let delivered = Self { steps, redeliveries, ..Self::default() };
-                [came_in, registered, work, delivered]
+                let operated = Self { operates, ..Self::default() };
+                [came_in, registered, work, delivered, operated]
                     .into_iter()
                     .filter(|part| part.len() > 0)
                     .collect()
@@ -233,6 +253,8 @@ impl Group {
         groups.extend(single(self.steps).map(one));
         let one = |redeliveries| Self { redeliveries, ..Self::default() };
         groups.extend(single(self.redeliveries).map(one));
+        let one = |operates| Self { operates, ..Self::default() };
+        groups.extend(single(self.operates).map(one));
         groups
     }
 }

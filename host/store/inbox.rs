@@ -4,13 +4,15 @@ use callgate_core::money::{Currency, Money};
 use callgate_core::notification::{AccountMismatch, EventType, Notification};
 use callgate_core::outcome::Reason;
 use callgate_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Row};
 
 use crate::error::StoreError;
 
 /// Where a stored notification is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum InboxState {
     /// Waits for a run.
     Ready,
@@ -37,7 +39,7 @@ impl InboxState {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, StoreError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, StoreError> {
         [Self::Ready, Self::Parked, Self::After, Self::Done, Self::Review]
             .into_iter()
             .find(|state| state.as_str() == text)
@@ -76,13 +78,18 @@ pub struct StoredNotification {
     pub leased_until: Option<Timestamp>,
     /// How often it was claimed.
     pub attempts: i64,
+    /// Of those, the ones before an operator's last replay.
+    pub attempts_before: i64,
+    /// When an operator last had it run again.
+    pub replayed_at: Option<Timestamp>,
     /// How often the gateway sent it.
     pub seen: i64,
     /// When the gateway sent it last.
     pub last_seen_at: Timestamp,
     /// Why it is where it is.
     pub reason: Option<Reason>,
-    /// What was decided last: `advance`, `keep`, `park`, `retry`, `defer`, `review` or `repeated`.
+    /// What was decided last: `advance`, `keep`, `park`, `retry`, `defer`, `review`, `repeated`,
+    /// or by an operator: `discarded`.
     pub outcome: Option<String>,
     /// JSON that a run left for its later phases.
     pub scratch: Option<String>,
@@ -119,10 +126,15 @@ impl StoredNotification {
             due_at: time("due_at_ms")?,
             leased_until: time("leased_until_ms")?,
             attempts: row.try_get("attempts")?,
+            attempts_before: row.try_get("attempts_before")?,
+            replayed_at: time("replayed_at_ms")?,
             seen: row.try_get("seen")?,
             last_seen_at: Timestamp::from_ms(row.try_get("last_seen_at_ms")?),
             reason,
-            outcome: row.try_get("outcome")?,
+            outcome: match time("discarded_at_ms")? {
+                Some(_) => Some("discarded".to_owned()),
+                None => row.try_get("outcome")?,
+            },
             scratch: row.try_get("scratch")?,
             plugin: row.try_get("plugin")?,
             finished_at: time("finished_at_ms")?,
@@ -237,6 +249,19 @@ pub(crate) async fn counts(pool: &AnyPool) -> Result<Counts, StoreError> {
     Ok(counts)
 }
 
+/// How many wait for a person, by reason code, the most frequent first.
+pub(crate) async fn reviews(pool: &AnyPool) -> Result<Vec<(String, i64)>, StoreError> {
+    let rows = sqlx::query::<Any>(
+        "select coalesce(reason_code, '') as code, cast(count(*) as bigint) as rows_found \
+         from inbox where state = 'review' group by 1 order by 2 desc, 1 limit $1",
+    )
+    .bind(REASONS_MAX)
+    .fetch_all(pool)
+    .await?;
+    let read = |row: &AnyRow| Ok((row.try_get("code")?, row.try_get("rows_found")?));
+    rows.iter().map(read).collect()
+}
+
 /// When the oldest notification that is not finished was received.
 pub(crate) async fn oldest_open(pool: &AnyPool) -> Result<Option<Timestamp>, StoreError> {
     let row = sqlx::query::<Any>(
@@ -254,12 +279,16 @@ macro_rules! columns {
          subject, transaction_id, refund_id, refund_no, payer, amount_minor, currency, \
          order_amount_minor, order_currency, refunded_total_minor, mismatch, occurred_at_ms, \
          body, headers, received_at_ms, state, due_at_ms, leased_until_ms, lease_owner, attempts, \
-         seen, last_seen_at_ms, reason_code, reason_text, outcome, scratch, plugin, finished_at_ms"
+         seen, last_seen_at_ms, reason_code, reason_text, outcome, scratch, plugin, \
+         finished_at_ms, attempts_before, replayed_at_ms, discarded_at_ms"
     };
 }
 pub(crate) use columns;
 
 const COLUMNS: &str = columns!();
+
+/// Reason codes that are counted apart: processors make their own.
+const REASONS_MAX: i64 = 100;
 
 /// Notifications that a look at one order shows.
 pub const NOTIFICATIONS_MAX: usize = 200;

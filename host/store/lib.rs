@@ -6,8 +6,9 @@
 //! Reading order: [`Store`] is the way in. What writes waits for one writer (`writer`), which runs
 //! what waits as one transaction (`group`): accepting (`accept`), registering (`register`),
 //! settling (`settlement`, `settle`, `verdict`), claiming (`lease`) and delivering (`sinks`). One
-//! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`;
-//! `order` looks at all of them. Below are
+//! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
+//! `attempt`, `audit`; `order` looks at the first of them. What people may do is in `operators`,
+//! `operate` and `replays`, with `filter`. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
 
 mod store;
@@ -42,6 +43,18 @@ mod deliveries;
 
 mod order;
 
+mod attempt;
+
+mod audit;
+
+mod filter;
+
+mod operators;
+
+mod operate;
+
+mod replays;
+
 mod bell;
 
 mod batch;
@@ -55,16 +68,21 @@ mod settings;
 mod error;
 
 pub use accept::{Callback, PARTS_MAX, Receipt};
+pub use attempt::{ATTEMPTS_KEPT, ATTEMPTS_SHOWN, Attempt, Spent};
+pub use audit::{AUDIT_MAX, AuditEntry, AuditQuery};
 pub use bell::Bell;
 pub use deliveries::{DEAD_LETTERS_MAX, DeadLetter, DeadLetters, WaitingDelivery};
 pub use documents::{DOCUMENTS_MAX, Document, DocumentRef, ORDERS};
 pub use error::StoreError;
+pub use filter::{COUNT_MAX, Cursor, Filter, SAMPLE_MAX, SEARCH_MAX};
 pub use history::{Effect, HISTORY_MAX, HistoryEntry, RunRecord};
 pub use inbox::{Counts, InboxState, NOTIFICATIONS_MAX, StoredNotification};
 pub use lease::{CLAIM_MAX, ClaimRequest, Job, Lease, MeaningUse};
+pub use operate::{Act, Acted, Inspection, Instruction, WHY_MAX};
 pub use order::OrderView;
 pub use outbox::{EVENTS_MAX, StoredEvent};
 pub use register::{ALIASES_MAX, NewOrder, Registered};
+pub use replays::{BulkReplay, Cancelled, NewReplay, Preview, RATE_MAX, ReplayState, Stepped};
 pub use settings::Settings;
 pub use settlement::{
     AfterEnd, AfterPhase, AfterSettlement, DocumentRead, Settled, Settlement, SubjectSeen,

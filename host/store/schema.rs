@@ -38,10 +38,11 @@ fn explain(error: MigrateError) -> StoreError {
 }
 
 /// Numbered, forward only, never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "inbox", include_str!("../../migrations/0001_inbox.sql")),
     (2, "documents", include_str!("../../migrations/0002_documents.sql")),
     (3, "history", include_str!("../../migrations/0003_history.sql")),
     (4, "outbox", include_str!("../../migrations/0004_outbox.sql")),
     (5, "sinks", include_str!("../../migrations/0005_sinks.sql")),
+    (6, "operators", include_str!("../../migrations/0006_operators.sql")),
 ];

@@ -12,6 +12,7 @@ use callgate_core::time::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
+use crate::attempt;
 use crate::batch::{Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::documents::{self, DocumentKey, ORDERS};
@@ -67,7 +68,22 @@ pub(crate) async fn run(
     write(connection, &mut writes).await?;
     verdicts.events = writes.events;
     finish(connection, finishing, &mut verdicts).await?;
+    attempt::insert(connection, &attempts(group, finishing, &verdicts)).await?;
     Ok(verdicts)
+}
+
+/// What the group adds to the attempts: those whose lease held.
+fn attempts(
+    group: &[Settling],
+    finishing: &[Finishing],
+    verdicts: &Verdicts,
+) -> Vec<attempt::AttemptCells> {
+    let runs = group.iter().zip(&verdicts.settles).filter_map(|(settling, verdict)| {
+        attempt::of_run(&settling.settlement, verdict.as_ref().ok()?, settling.now)
+    });
+    let lasts = finishing.iter().zip(&verdicts.finishes);
+    let lasts = lasts.filter(|(_, verdict)| matches!(verdict, Ok(Settled::Done { .. })));
+    runs.chain(lasts.map(|(end, _)| attempt::of_after(&end.settlement, end.now))).collect()
 }
 
 /// Ends last phases.

@@ -3,6 +3,7 @@
 use callgate_core::outcome::{Event, Outcome, Reason};
 use callgate_core::time::Timestamp;
 
+use crate::attempt::Spent;
 use crate::documents::DocumentRef;
 use crate::history::RunRecord;
 use crate::lease::Lease;
@@ -24,6 +25,8 @@ pub struct Settlement {
     pub after: AfterPhase,
     /// Which processor ran, if one did.
     pub run: Option<RunRecord>,
+    /// What the attempt took.
+    pub spent: Spent,
     /// When a retry or a deferred run is due, or when a parked notification's wait is over. Other outcomes do not
     /// look at it.
     pub due_at: Timestamp,
@@ -92,6 +95,10 @@ pub struct AfterSettlement {
     pub end: AfterEnd,
     /// Events of this phase, committed with its success; dropped otherwise.
     pub events: Vec<Event>,
+    /// Which processor ran, if one did.
+    pub run: Option<RunRecord>,
+    /// What the phase took.
+    pub spent: Spent,
 }
 
 /// The end of a last phase. What was committed before stays committed in every case.

@@ -317,18 +317,21 @@ impl Store {
         self.0.pools.readers.close().await;
     }
 
-    fn readers(&self) -> &AnyPool {
+    pub(crate) fn readers(&self) -> &AnyPool {
         &self.0.pools.readers
     }
 
-    async fn ask<T>(&self, operation: impl FnOnce(Reply<T>) -> Operation) -> Result<T, StoreError> {
+    pub(crate) async fn ask<T>(
+        &self,
+        operation: impl FnOnce(Reply<T>) -> Operation,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.0.waiting.send(operation(reply)).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
     /// A UUID of version 7 of this moment; later ones sort later.
-    fn new_id(&self, now: Timestamp) -> String {
+    pub(crate) fn new_id(&self, now: Timestamp) -> String {
         let seconds = u64::try_from(now.as_ms().div_euclid(1000)).unwrap_or(0);
         let rest = u32::try_from(now.as_ms().rem_euclid(1000)).unwrap_or(0);
         let moment =

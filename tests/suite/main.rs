@@ -25,6 +25,8 @@ mod start;
 
 mod crash;
 
+mod operate;
+
 mod discreet;
 mod sinks;
 

@@ -6,7 +6,7 @@ use callgate_core::outcome::{Draft, Event, Expect, Outcome, Reason, Write, judge
 use callgate_core::time::Timestamp;
 use callgate_store::{
     AfterPhase, Callback, ClaimRequest, DocumentRef, Job, NewOrder, Receipt, Registered, RunRecord,
-    Settled, Settlement, Store, SubjectSeen,
+    Settled, Settlement, Spent, Store, SubjectSeen,
 };
 
 use crate::gateway::{AMOUNT, BUSINESS};
@@ -84,6 +84,10 @@ pub(crate) fn settlement(job: &Job, outcome: Outcome) -> Settlement {
             component: "ab".repeat(32),
             fuel: 1_000,
         }),
+        spent: Spent {
+            duration_us: 1_500,
+            phases: r#"[{"phase":"check","fuel":1000,"duration_us":900}]"#.to_owned(),
+        },
         due_at: at(0),
     }
 }

@@ -27,6 +27,8 @@ mod delivering;
 
 mod opening;
 
+mod operating;
+
 mod random;
 
 mod crowd;
@@ -106,6 +108,16 @@ stories! {
         what_a_sink_did_not_take_is_there_for_the_next_host
         dead_letters_are_listed_and_sent_again
         hosts_that_step_many_sinks_at_once_do_not_wait_for_each_other;
+    operating:
+        every_attempt_is_kept_with_its_reason_and_its_phases
+        a_replay_of_what_is_done_doubles_nothing
+        a_replay_of_a_failed_last_phase_runs_that_phase_alone
+        an_act_is_done_once_it_makes_sense_and_is_written_down
+        an_act_without_a_written_reason_is_refused
+        a_search_finds_what_fits_newest_first_page_by_page
+        a_replay_of_many_keeps_its_rate_and_takes_each_once
+        a_cancelled_replay_takes_no_further_step
+        replaying_one_for_ever_keeps_the_last_attempts;
     random:
         a_thousand_random_acts_agree_with_a_small_model;
     crowd:

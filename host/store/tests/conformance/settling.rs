@@ -3,7 +3,7 @@
 use callgate_core::outcome::{Draft, Expect, Outcome};
 use callgate_store::{
     AfterEnd, AfterPhase, AfterSettlement, DocumentRead, DocumentRef, Effect, InboxState,
-    MeaningUse, Settled,
+    MeaningUse, Settled, Spent,
 };
 
 use crate::acts::{
@@ -222,6 +222,8 @@ pub(crate) async fn the_last_phase_runs_under_the_same_lease_and_commits_its_eve
         lease,
         end,
         events: vec![event(id, "order.told", "o1")],
+        run: None,
+        spent: Spent::default(),
     };
     let later = end(job.lease.clone(), AfterEnd::Retry(reason("busy"), at(100)), "dropped");
     assert_eq!(store.finish_after(later, at(5)).await.unwrap(), done("", 0, 0));

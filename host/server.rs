@@ -9,7 +9,7 @@ use callgate_sandbox::engine::Sandbox;
 use callgate_sandbox::grants::Grants;
 use callgate_sandbox::load::Source;
 use callgate_sandbox::registry::Registry;
-use callgate_store::Store;
+use callgate_store::{Retention, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
@@ -65,11 +65,12 @@ impl Server {
             owner: uuid::Uuid::now_v7().to_string(),
         };
         let addresses = (public.local_addr()?, private.local_addr()?);
-        let tasks = vec![
+        let mut tasks = retention(&config, &store, &clock, &stopped)?;
+        tasks.extend([
             tokio::spawn(engine::work(engine, stopped.clone())),
             serve_private(private, &config, &store, (&clock, metrics), stopped.clone()),
             serve_public(public, &config, &store, (&clock, finished), stopped),
-        ];
+        ]);
         Ok(Self { public: addresses.0, private: addresses.1, stop, tasks, store })
     }
 
@@ -113,6 +114,23 @@ pub async fn plugins(config: &Config) -> anyhow::Result<Arc<Registry>> {
         loaded.push(Arc::new(plugin));
     }
     Ok(Arc::new(Registry::build(loaded).context("plugins")?))
+}
+
+/// Starts retention where it is wanted.
+fn retention(
+    config: &Config,
+    store: &Store,
+    clock: &Clock,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let settings = config.retention.clone();
+    if !settings.enabled {
+        return Ok(Vec::new());
+    }
+    let owner = uuid::Uuid::now_v7().to_string();
+    let retention = Retention::new(store.clone(), settings.clone(), owner)?;
+    let (clock, stopped) = (clock.clone(), stopped.clone());
+    Ok(vec![tokio::spawn(engine::retain(retention, settings, clock, stopped))])
 }
 
 async fn bind(settings: &ListenerSettings, key: &str) -> anyhow::Result<TcpListener> {

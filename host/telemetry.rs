@@ -87,6 +87,14 @@ fn describe() {
         "callgate_oldest_open_seconds",
         "Age of the oldest notification that is due and not done."
     );
+    describe_counter!(
+        "callgate_retention_rows_total",
+        "Rows that retention copied to files, emptied and forgot, by act."
+    );
+    describe_histogram!(
+        "callgate_retention_step_seconds",
+        "Duration of retention's steps by act, waiting for the writer included."
+    );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
 }
 

@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! Reading order: this file, then `trigger`.
+//! Reading order: this file, then `trigger`, `backup`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +15,8 @@ use crate::server::{self, Server};
 use crate::telemetry;
 
 mod trigger;
+
+mod backup;
 
 /// The engine for payment callbacks.
 #[derive(Debug, Parser)]
@@ -34,6 +36,10 @@ enum Command {
     Config,
     /// Make a bearer token; prints it and the hash for the configuration.
     Token,
+    /// Copy the database into a file while a server works on it.
+    Backup(backup::Backup),
+    /// Check a backup and make it a database.
+    Restore(backup::Restore),
     /// Play a gateway: make correctly signed callbacks and post them.
     Trigger(trigger::Trigger),
 }
@@ -76,6 +82,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             print(&format!("token:        {token}\ntoken_sha256: {}\n", hash_text(&token)));
             Ok(ExitCode::SUCCESS)
         }
+        Command::Backup(backup) => runtime()?.block_on(backup.run()),
+        Command::Restore(restore) => runtime()?.block_on(restore.run()),
         Command::Trigger(trigger) => runtime()?.block_on(trigger.run()),
     }
 }

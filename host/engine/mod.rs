@@ -4,7 +4,7 @@
 //!
 //! Reading order: `run` (one job from claim to settle: read it first), `decide` (what to make of
 //! what a run says), `after` (the phase after the commit), `worker` (the loop around it),
-//! `outside` (what a guest can reach), `convert` and `report`.
+//! `outside` (what a guest can reach), `convert` and `report`; `retain` (old notifications go to files).
 
 use std::sync::Arc;
 
@@ -31,6 +31,9 @@ mod convert;
 
 mod report;
 
+mod retain;
+
+pub use retain::retain;
 pub use worker::work;
 
 /// Settings of the engine.

@@ -135,6 +135,14 @@ pub(crate) async fn prepare(
     }
 }
 
+/// The database file of `store.url`; `None` where it is PostgreSQL's.
+pub(crate) fn sqlite_file(url: &str) -> Result<Option<PathBuf>, StoreError> {
+    match target(url)? {
+        (Dialect::Postgres, _) => Ok(None),
+        (Dialect::Sqlite, _) => Ok(url.strip_prefix("sqlite://").map(PathBuf::from)),
+    }
+}
+
 /// Reads `store.url`.
 fn target(url: &str) -> Result<(Dialect, String), StoreError> {
     let wrong = |problem: String| StoreError::Settings { field: "url", problem };
@@ -169,7 +177,7 @@ fn target(url: &str) -> Result<(Dialect, String), StoreError> {
 }
 
 /// Writes a path so that it reads back the same from a URL.
-fn percent_encoded(path: &str) -> String {
+pub(crate) fn percent_encoded(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {
@@ -185,8 +193,8 @@ fn percent_encoded(path: &str) -> String {
 /// The oldest server that the statements are tested on, in its own notation: PostgreSQL 15.
 const POSTGRES_MIN: i64 = 150_000;
 
-/// Prepared statements a PostgreSQL connection keeps: every text in nine sizes.
-const STATEMENTS_CACHED: u32 = 300;
+/// Prepared statements a PostgreSQL connection keeps: every text in eleven sizes.
+const STATEMENTS_CACHED: u32 = 400;
 
 #[cfg(test)]
 mod tests {

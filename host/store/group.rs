@@ -9,6 +9,7 @@ use crate::error::{Fault, StoreError};
 use crate::lease::{self, Claim, Job};
 use crate::outbox;
 use crate::register::{self, Registered, Registration};
+use crate::retention::removal::{self, Removal, Removed};
 use crate::settle::{self, Finishing};
 use crate::settlement::Settled;
 use crate::verdict::Settling;
@@ -21,6 +22,7 @@ pub(crate) enum Operation {
     Settle(Box<Settling>, Reply<Settled>),
     Finish(Box<Finishing>, Reply<Settled>),
     Claim(Claim, Reply<Vec<Job>>),
+    Remove(Removal, Reply<Removed>),
 }
 
 /// Where an answer goes.
@@ -65,6 +67,7 @@ pub(crate) struct Group {
     settles: Lane<Settling, Settled>,
     finishes: Lane<Finishing, Settled>,
     claims: Lane<Claim, Vec<Job>>,
+    removals: Lane<Removal, Removed>,
 }
 
 /// The answers of a group that ran, not to be given before the commit.
@@ -75,6 +78,7 @@ pub(crate) struct Answers {
     settles: Vec<Result<Settled, StoreError>>,
     finishes: Vec<Result<Settled, StoreError>>,
     claims: Vec<Vec<Job>>,
+    removals: Vec<Removed>,
     /// Whether there may be something to claim that was not there before.
     pub(crate) work: Work,
     /// Whether something was settled.
@@ -110,6 +114,7 @@ impl Group {
                 // A worker that went away must not get jobs: they would wait for its lease to end.
                 Operation::Claim(_, reply) if reply.is_closed() => {}
                 Operation::Claim(input, reply) => group.claims.push(input, reply),
+                Operation::Remove(input, reply) => group.removals.push(input, reply),
             }
         }
         group
@@ -122,6 +127,7 @@ impl Group {
             self.settles.inputs.len(),
             self.finishes.inputs.len(),
             self.claims.inputs.len(),
+            self.removals.inputs.len(),
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -140,6 +146,7 @@ impl Group {
         let (settles, finishes) = (&self.settles.inputs, &self.finishes.inputs);
         let verdicts = settle::run(connection, dialect, settles, finishes).await?;
         let claims = lease::run(connection, dialect, &self.claims.inputs, order_block_ms).await?;
+        let removals = removal::run(connection, dialect, &self.removals.inputs).await?;
         outbox::append(connection, &verdicts.events).await?;
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
         let settled = !settles.is_empty() || !finishes.is_empty();
@@ -151,6 +158,7 @@ impl Group {
             settles: verdicts.settles,
             finishes: verdicts.finishes,
             claims,
+            removals,
         })
     }
 
@@ -161,6 +169,7 @@ impl Group {
         self.settles.answer(answers.settles);
         self.finishes.answer(answers.finishes);
         self.claims.answer(answers.claims.into_iter().map(Ok));
+        self.removals.answer(answers.removals.into_iter().map(Ok));
     }
 
     /// Tells everybody that nothing was done.
@@ -170,6 +179,7 @@ impl Group {
         self.settles.fail(error);
         self.finishes.fail(error);
         self.claims.fail(error);
+        self.removals.fail(error);
     }
 
     /// What may share a transaction.
@@ -181,11 +191,13 @@ impl Group {
         match dialect {
             Dialect::Sqlite => vec![self],
             Dialect::Postgres => {
-                let Self { accepts, registers, settles, finishes, claims } = self;
+                let Self { accepts, registers, settles, finishes, claims, removals } = self;
                 let came_in = Self { accepts, ..Self::default() };
                 let registered = Self { registers, ..Self::default() };
                 let work = Self { settles, finishes, claims, ..Self::default() };
-                [came_in, registered, work].into_iter().filter(|part| part.len() > 0).collect()
+                let removed = Self { removals, ..Self::default() };
+                let parts = [came_in, registered, work, removed];
+                parts.into_iter().filter(|part| part.len() > 0).collect()
             }
         }
     }
@@ -203,6 +215,8 @@ impl Group {
         groups.extend(single(self.finishes).map(one));
         let one = |claims| Self { claims, ..Self::default() };
         groups.extend(single(self.claims).map(one));
+        let one = |removals| Self { removals, ..Self::default() };
+        groups.extend(single(self.removals).map(one));
         groups
     }
 }

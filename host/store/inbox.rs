@@ -90,6 +90,9 @@ pub struct StoredNotification {
     pub plugin: Option<String>,
     /// When it reached done or review.
     pub finished_at: Option<Timestamp>,
+    /// When its content (body, headers, raw callback, payer) went to an archive file. It is empty
+    /// here since, so the notification cannot run again.
+    pub archived_at: Option<Timestamp>,
 }
 
 impl StoredNotification {
@@ -126,6 +129,7 @@ impl StoredNotification {
             scratch: row.try_get("scratch")?,
             plugin: row.try_get("plugin")?,
             finished_at: time("finished_at_ms")?,
+            archived_at: time("archived_at_ms")?,
         })
     }
 }
@@ -254,7 +258,8 @@ macro_rules! columns {
          subject, transaction_id, refund_id, refund_no, payer, amount_minor, currency, \
          order_amount_minor, order_currency, refunded_total_minor, mismatch, occurred_at_ms, \
          body, headers, received_at_ms, state, due_at_ms, leased_until_ms, lease_owner, attempts, \
-         seen, last_seen_at_ms, reason_code, reason_text, outcome, scratch, plugin, finished_at_ms"
+         seen, last_seen_at_ms, reason_code, reason_text, outcome, scratch, plugin, finished_at_ms, \
+         archived_at_ms"
     };
 }
 pub(crate) use columns;

@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`Store`] is the way in. What writes waits for one writer (`writer`), which runs
 //! what waits as one transaction (`group`): accepting (`accept`), registering (`register`),
-//! settling (`settlement`, `settle`, `verdict`) and claiming (`lease`). One file per table knows
+//! settling (`settlement`, `settle`, `verdict`) and claiming (`lease`).
+//! What is old is archived to files (`retention`); `backup` copies whole files. One file per table knows
 //! its columns: `inbox`, `documents`, `history`, `outbox`; `order` looks at all of them. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
 
@@ -39,6 +40,12 @@ mod order;
 
 mod bell;
 
+mod retention;
+
+mod backup;
+
+mod tally;
+
 mod batch;
 
 mod dialect;
@@ -50,6 +57,7 @@ mod settings;
 mod error;
 
 pub use accept::{Callback, PARTS_MAX, Receipt};
+pub use backup::{Contents, Existing, backup, restore};
 pub use bell::Bell;
 pub use documents::{DOCUMENTS_MAX, Document, DocumentRef, ORDERS};
 pub use error::StoreError;
@@ -59,8 +67,11 @@ pub use lease::{CLAIM_MAX, ClaimRequest, Job, Lease, MeaningUse};
 pub use order::OrderView;
 pub use outbox::{EVENTS_MAX, StoredEvent};
 pub use register::{ALIASES_MAX, NewOrder, Registered};
+pub use retention::file::{ArchiveReader, ArchivedRow};
+pub use retention::{Retention, RetentionSettings, Step, machine_name};
 pub use settings::Settings;
 pub use settlement::{
     AfterEnd, AfterPhase, AfterSettlement, DocumentRead, Settled, Settlement, SubjectSeen,
 };
 pub use store::Store;
+pub use tally::Tally;

@@ -63,6 +63,15 @@ impl House {
         number
     }
 
+    /// Tries statements behind the store's back; why they were refused.
+    pub(crate) async fn try_execute(&self, sql: &'static str) -> Result<(), String> {
+        sqlx::any::install_default_drivers();
+        let mut connection = AnyConnection::connect(&self.settings.url).await.unwrap();
+        let ran = sqlx::raw_sql(sql).execute(&mut connection).await;
+        connection.close().await.unwrap();
+        ran.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Runs statements behind the store's back.
     pub(crate) async fn execute(&self, sql: &'static str) {
         sqlx::any::install_default_drivers();

@@ -25,6 +25,12 @@ mod registering;
 
 mod opening;
 
+mod archiving;
+
+mod copying;
+
+mod counting;
+
 mod random;
 
 mod crowd;
@@ -98,6 +104,18 @@ stories! {
         a_parked_notification_is_due_when_its_wait_is_over
         registering_and_parking_on_two_hosts_never_miss_each_other
         an_order_shows_everything_about_itself;
+    archiving:
+        an_archive_reads_back_to_the_same_content
+        a_repeat_after_archiving_is_still_seen
+        an_order_that_lives_keeps_its_keys
+        keys_are_forgotten_only_after_their_time
+        what_is_young_open_or_for_a_person_stays
+        a_crash_at_any_step_loses_nothing_and_doubles_nothing
+        a_crash_between_archive_and_removal_is_mended_from_the_file
+        a_row_that_a_days_file_lacks_gets_a_file_of_its_own
+        what_was_archived_cannot_run_again;
+    counting:
+        a_group_costs_the_same_statements_whatever_its_size;
     random:
         a_thousand_random_acts_agree_with_a_small_model;
     crowd:

@@ -164,8 +164,9 @@ const GUARD: &str = r#"
 trap '' INT TERM HUP
 folder=$(mktemp -d) || exit 1
 "$1/initdb" -D "$folder/data" -A trust -U callgate -E UTF8 --no-sync >"$folder/log" 2>&1 &&
+echo "fsync = off" >>"$folder/data/postgresql.conf" &&
 "$1/pg_ctl" -D "$folder/data" -w -l "$folder/server.log" \
-    -o "-k $folder -c listen_addresses= -c fsync=off -c max_connections=300" \
+    -o "-k $folder -c listen_addresses= -c max_connections=300" \
     start >>"$folder/log" 2>&1 &&
 echo "$folder" && cat >/dev/null
 "$1/pg_ctl" -D "$folder/data" -m immediate stop >/dev/null 2>&1

@@ -7,6 +7,8 @@
 
 mod house;
 
+mod cluster;
+
 mod cases;
 
 mod many;
@@ -24,6 +26,8 @@ mod front_door;
 mod start;
 
 mod crash;
+
+mod backup;
 
 mod clients;
 

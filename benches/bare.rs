@@ -147,4 +147,3 @@ impl Bare {
         query.execute(&mut self.connection).await.unwrap();
     }
 }
-

@@ -226,7 +226,9 @@ fn main() {
     let callbacks: Vec<_> = (0..SIZES[3])
         .map(|n| payment(&format!("d{n}"), &format!("order-number-{n}"), &format!("t{n}")))
         .collect();
-    println!("| database | act | size | callgate /s | bare /s | times | group | sent | bare sent |");
+    println!(
+        "| database | act | size | callgate /s | bare /s | times | group | sent | bare sent |"
+    );
     let world = World::open([House::sqlite(), House::sqlite()], callbacks.clone());
     let mut world = runtime.block_on(world);
     measure(&mut criterion, &runtime, ("sqlite", &mut world));

@@ -75,9 +75,9 @@ pub async fn backup(settings: &Settings, to: &Path) -> Result<Contents, StoreErr
 }
 
 async fn copy(from: &Path, part: &Path) -> Result<(), StoreError> {
-    let target = part.to_str().ok_or_else(|| StoreError::Archive {
-        what: format!("{} is not UTF-8", part.display()),
-    })?;
+    let target = part
+        .to_str()
+        .ok_or_else(|| StoreError::Archive { what: format!("{} is not UTF-8", part.display()) })?;
     let mut connection = open(from, "rw").await?;
     sqlx::query::<Any>("vacuum into $1").bind(target).execute(&mut connection).await?;
     connection.close().await?;
@@ -221,10 +221,7 @@ async fn migration(connection: &mut AnyConnection) -> Result<i64, StoreError> {
     Ok(found)
 }
 
-async fn count(
-    connection: &mut AnyConnection,
-    table: &'static str,
-) -> Result<i64, StoreError> {
+async fn count(connection: &mut AnyConnection, table: &'static str) -> Result<i64, StoreError> {
     let sql = format!("select cast(count(*) as bigint) as rows_found from {table}");
     let row = sqlx::query::<Any>(AssertSqlSafe(sql)).fetch_one(connection).await?;
     Ok(row.try_get("rows_found")?)
@@ -233,9 +230,9 @@ async fn count(
 async fn open(path: &Path, mode: &str) -> Result<AnyConnection, StoreError> {
     sqlx::any::install_default_drivers();
     let absolute = std::path::absolute(path).map_err(|error| fault(path, &error))?;
-    let text = absolute.to_str().ok_or_else(|| StoreError::Archive {
-        what: format!("{} is not UTF-8", path.display()),
-    })?;
+    let text = absolute
+        .to_str()
+        .ok_or_else(|| StoreError::Archive { what: format!("{} is not UTF-8", path.display()) })?;
     let url = format!("sqlite://{}?mode={mode}", crate::dialect::percent_encoded(text));
     Ok(AnyConnection::connect(&url).await?)
 }

@@ -5,18 +5,15 @@
 //! that, so nothing is removed that it lacks. A crash at any point is mended by beginning anew: a
 //! day that has a file is emptied from it before another is written.
 //!
-//! Reading order: this file, `file` (archive files), `removal` (the statements that remove).
+//! Reading order: this file, `file` (archive files), `rows` (what is archived), `removal` (the statements that remove).
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
 use callgate_core::time::Timestamp;
 use metrics::{counter, histogram};
 use serde::Deserialize;
 use serde_json::Value;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, Column as _, Row as _, TypeInfo as _, ValueRef as _};
 use tokio::time::Instant;
 
 use crate::error::StoreError;
@@ -24,10 +21,13 @@ use crate::store::Store;
 
 pub(crate) mod file;
 
+mod rows;
+
 pub(crate) mod removal;
 
 use file::{ArchiveReader, ArchivedRow, Draft};
 use removal::{Removed, What};
+use rows::{oldest, page};
 
 /// Settings of retention.
 #[derive(Debug, Clone, Deserialize)]
@@ -276,11 +276,14 @@ impl Retention {
     }
 }
 
+/// A row by its id, and when it ended.
+type Finished = (String, i64);
+
 /// The next rows of a file, by id and the time they were finished.
 fn take(
     mut reader: Box<ArchiveReader>,
     limit: usize,
-) -> Result<(Box<ArchiveReader>, Vec<(String, i64)>), StoreError> {
+) -> Result<(Box<ArchiveReader>, Vec<Finished>), StoreError> {
     let mut rows = Vec::with_capacity(limit);
     for row in reader.by_ref().take(limit) {
         rows.push(key(&row?)?);
@@ -288,7 +291,7 @@ fn take(
     Ok((reader, rows))
 }
 
-fn key(row: &ArchivedRow) -> Result<(String, i64), StoreError> {
+fn key(row: &ArchivedRow) -> Result<Finished, StoreError> {
     let id = row.get("id").and_then(Value::as_str);
     let finished = row.get("finished_at_ms").and_then(Value::as_i64);
     match (id, finished) {
@@ -298,64 +301,6 @@ fn key(row: &ArchivedRow) -> Result<(String, i64), StoreError> {
             Err(StoreError::Archive { what })
         }
     }
-}
-
-/// The first millisecond of the day of the oldest row to archive, where one is that ended before.
-async fn oldest(pool: &AnyPool, end: i64) -> Result<Option<i64>, StoreError> {
-    let row = sqlx::query::<Any>(
-        "select finished_at_ms from inbox where state = 'done' and archived_at_ms is null \
-         and finished_at_ms < $1 order by finished_at_ms limit 1",
-    )
-    .bind(end)
-    .fetch_optional(pool)
-    .await?;
-    let finished: Option<i64> = row.map(|row| row.try_get("finished_at_ms")).transpose()?;
-    Ok(finished.map(day_of))
-}
-
-/// Whole rows of one day, from behind a row on. Every column there is: an archive must not forget
-/// one that a later migration adds.
-async fn page(
-    pool: &AnyPool,
-    (finished, id): &(i64, String),
-    day: i64,
-    limit: u32,
-) -> Result<Vec<ArchivedRow>, StoreError> {
-    let rows = sqlx::query::<Any>(
-        "select * from inbox where state = 'done' and archived_at_ms is null \
-         and (finished_at_ms, id) > ($1, $2) and finished_at_ms < $3 \
-         order by finished_at_ms, id limit $4",
-    )
-    .bind(*finished)
-    .bind(id.as_str())
-    .bind(day.saturating_add(DAY_MS))
-    .bind(i64::from(limit))
-    .fetch_all(pool)
-    .await?;
-    rows.iter().map(whole).collect()
-}
-
-fn whole(row: &AnyRow) -> Result<ArchivedRow, StoreError> {
-    let mut line = ArchivedRow::new();
-    for column in row.columns() {
-        let name = column.name();
-        let raw = row.try_get_raw(name)?;
-        let value = if raw.is_null() {
-            Value::Null
-        } else {
-            match raw.type_info().name() {
-                "TEXT" => Value::from(row.try_get::<String, _>(name)?),
-                "BIGINT" => Value::from(row.try_get::<i64, _>(name)?),
-                "BLOB" => {
-                    let bytes: Vec<u8> = row.try_get(name)?;
-                    Value::from(base64::engine::general_purpose::STANDARD.encode(bytes))
-                }
-                other => return Err(StoreError::corrupt(format!("column {name} is {other}"))),
-            }
-        };
-        line.insert(name.to_owned(), value);
-    }
-    Ok(line)
 }
 
 /// Work on files, away from the threads that answer gateways.
@@ -383,7 +328,8 @@ fn name_of(day: i64) -> String {
 #[must_use]
 pub fn machine_name() -> String {
     let name = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
-    let name: String = name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    let name: String =
+        name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
     if name.is_empty() { "host".to_owned() } else { name }
 }
 

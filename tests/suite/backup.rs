@@ -118,7 +118,13 @@ async fn a_postgres_dump_under_load_has_everything_acknowledged_before_it() {
     let burst = burst(8);
     register_all(&house, &burst).await;
     let refused = callgate(&[
-        "backup", "--config", &text(&house.configuration()), "--set", &live, "--to", "/tmp/none",
+        "backup",
+        "--config",
+        &text(&house.configuration()),
+        "--set",
+        &live,
+        "--to",
+        "/tmp/none",
     ]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("pg_dump"));
     let dump = cluster.folder.join("dump");
@@ -130,7 +136,10 @@ async fn a_postgres_dump_under_load_has_everything_acknowledged_before_it() {
     })
     .await;
     let from = text(&dump);
-    cluster.run("pg_restore", &["--dbname=restored", "--exit-on-error", "--single-transaction", &from]);
+    cluster.run(
+        "pg_restore",
+        &["--dbname=restored", "--exit-on-error", "--single-transaction", &from],
+    );
     let url = format!("store.url={}", cluster.url("restored"));
     let elsewhere = House::start_set(&[&url, "engine.poll_ms=100"]).expect("processors are built");
     paid_once(&elsewhere, &burst, &before).await;

@@ -15,6 +15,9 @@ use crate::acts::{accept, at, claim_one, reason, register, settle, settlement};
 use crate::gateway::{BUSINESS, payment};
 use crate::house::House;
 
+/// A mistake in the settings.
+type Change = fn(&mut RetentionSettings);
+
 const DAY_MS: i64 = 86_400_000;
 
 /// Ten days in milliseconds after the beginning of the stories.
@@ -256,7 +259,7 @@ pub(crate) async fn what_was_archived_cannot_run_again(house: &House) {
 async fn a_wrong_setting_of_retention_is_named() {
     let (house, folder) = (House::sqlite(), tempfile::tempdir().unwrap());
     let store = house.open().await;
-    let wrong: [(&str, fn(&mut RetentionSettings)); 6] = [
+    let wrong: [(&str, Change); 6] = [
         ("retention.age_days", |settings| settings.age_days = 0),
         ("retention.keys_days", |settings| settings.keys_days = 29),
         ("retention.step_rows", |settings| settings.step_rows = 1_001),

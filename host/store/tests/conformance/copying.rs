@@ -30,10 +30,7 @@ async fn a_backup_of_an_open_store_restores_to_what_was_there() {
     let place = folder.path().join("restored.db");
     assert_eq!(restore(&copy, &place, Existing::Refuse).await.unwrap(), contents);
     let restored = Store::open(&at_file(&place)).await.unwrap();
-    assert_eq!(
-        restored.notification(&id).await.unwrap(),
-        store.notification(&id).await.unwrap()
-    );
+    assert_eq!(restored.notification(&id).await.unwrap(), store.notification(&id).await.unwrap());
     assert_eq!(restored.notification(&later).await.unwrap(), None);
     let again = backup(&house.settings, &copy).await.unwrap_err();
     assert!(again.to_string().contains("is there already"), "{again}");

@@ -66,7 +66,8 @@ async fn settle_all(store: &Store, jobs: Vec<Job>) -> u64 {
     let mut tasks = tokio::task::JoinSet::new();
     for job in jobs {
         let store = store.clone();
-        tasks.spawn(async move { store.settle(settlement(&job, paid(&job)), at(3)).await.unwrap() });
+        tasks
+            .spawn(async move { store.settle(settlement(&job, paid(&job)), at(3)).await.unwrap() });
     }
     assert_eq!(tasks.join_all().await.len(), size);
     cost(before, store.tally(), size)

@@ -43,6 +43,8 @@ pub struct Config {
     pub operators: Operators,
     /// The database.
     pub store: callgate_store::Settings,
+    /// What becomes of old notifications.
+    pub retention: callgate_store::RetentionSettings,
     /// Work.
     pub engine: engine::Settings,
     /// The sandbox as a whole.
@@ -83,6 +85,7 @@ impl Config {
             private: rooms.private,
             operators: operators(named, rooms.operator),
             store: store_beside(rooms.store, &folder),
+            retention: retention_beside(rooms.retention, &folder),
             engine: rooms.engine,
             sandbox: sandbox_beside(rooms.sandbox, &folder),
             log: rooms.log,
@@ -104,6 +107,7 @@ struct Rooms {
     private: ListenerSettings,
     operator: TokenHashes,
     store: callgate_store::Settings,
+    retention: callgate_store::RetentionSettings,
     engine: engine::Settings,
     sandbox: SandboxSettings,
     log: telemetry::Settings,
@@ -150,6 +154,18 @@ fn store_beside(mut store: callgate_store::Settings, folder: &Path) -> callgate_
         store.url = format!("sqlite://{}", beside(folder, path).display());
     }
     store
+}
+
+/// So does the archive; a host without a name is called as its machine is.
+fn retention_beside(
+    mut retention: callgate_store::RetentionSettings,
+    folder: &Path,
+) -> callgate_store::RetentionSettings {
+    retention.archive_dir = folder.join(retention.archive_dir);
+    if retention.host_name.is_empty() {
+        retention.host_name = callgate_store::machine_name();
+    }
+    retention
 }
 
 /// So does the folder of compiled processors; an empty path means none.

@@ -9,7 +9,7 @@ use callgate_sandbox::engine::Sandbox;
 use callgate_sandbox::grants::Grants;
 use callgate_sandbox::load::Source;
 use callgate_sandbox::registry::Registry;
-use callgate_store::Store;
+use callgate_store::{Retention, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -77,12 +77,13 @@ impl Server {
             poll_ms: config.engine.poll_ms,
         };
         let addresses = (public.local_addr()?, private.local_addr()?);
-        let mut tasks = vec![
+        let mut tasks = retention(&config, &store, &clock, &stopped)?;
+        tasks.extend([
             tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
             tokio::spawn(engine::work(engine, stopped.clone())),
             serve_private(private, &config, &store, (&clock, metrics), stopped.clone()),
             serve_public(public, &config, &store, (&clock, finished), stopped.clone()),
-        ];
+        ]);
         tasks.extend(
             sinks.into_iter().map(|sink| {
                 tokio::spawn(deliver::deliver(delivery.clone(), sink, stopped.clone()))
@@ -170,6 +171,23 @@ pub async fn sinks(config: &Config) -> anyhow::Result<Vec<Sink>> {
         sinks.push(Sink::open(settings.clone()).await?);
     }
     Ok(sinks)
+}
+
+/// Starts retention where it is wanted.
+fn retention(
+    config: &Config,
+    store: &Store,
+    clock: &Clock,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let settings = config.retention.clone();
+    if !settings.enabled {
+        return Ok(Vec::new());
+    }
+    let owner = uuid::Uuid::now_v7().to_string();
+    let retention = Retention::new(store.clone(), settings.clone(), owner)?;
+    let (clock, stopped) = (clock.clone(), stopped.clone());
+    Ok(vec![tokio::spawn(engine::retain(retention, settings, clock, stopped))])
 }
 
 async fn bind(settings: &ListenerSettings, key: &str) -> anyhow::Result<TcpListener> {

@@ -111,6 +111,14 @@ fn describe() {
     );
     describe_gauge!("callgate_sink_circuit_open", "1 while a sink is left in peace.");
     describe_gauge!("callgate_sink_held", "Events that failed or wait behind one that did.");
+    describe_counter!(
+        "callgate_retention_rows_total",
+        "Rows that retention copied to files, emptied and forgot, by act."
+    );
+    describe_histogram!(
+        "callgate_retention_step_seconds",
+        "Duration of retention's steps by act, waiting for the writer included."
+    );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
 }
 

@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! Reading order: this file, then `trigger` and `operate`.
+//! Reading order: this file, then `trigger`, `operate` and `backup`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +17,8 @@ use crate::telemetry;
 mod operate;
 
 mod trigger;
+
+mod backup;
 
 /// The engine for payment callbacks.
 #[derive(Debug, Parser)]
@@ -36,6 +38,10 @@ enum Command {
     Config,
     /// Make a bearer token; prints it and the hash for the configuration.
     Token,
+    /// Copy the database into a file while a server works on it.
+    Backup(backup::Backup),
+    /// Check a backup and make it a database.
+    Restore(backup::Restore),
     /// Play a gateway: make correctly signed callbacks and post them.
     Trigger(trigger::Trigger),
     /// Repair: search, inspect, replay, park, release, discard, by a server's operator calls.
@@ -80,6 +86,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             print(&format!("token:        {token}\ntoken_sha256: {}\n", hash_text(&token)));
             Ok(ExitCode::SUCCESS)
         }
+        Command::Backup(backup) => runtime()?.block_on(backup.run()),
+        Command::Restore(restore) => runtime()?.block_on(restore.run()),
         Command::Trigger(trigger) => runtime()?.block_on(trigger.run()),
         Command::Operate(operate) => runtime()?.block_on(operate.run()),
     }

@@ -1,6 +1,7 @@
 //! What a verified callback says happened, in words that are the same for every gateway.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use crate::money::Money;
 use crate::time::Timestamp;
@@ -39,7 +40,9 @@ impl Verified {
 }
 
 /// One thing that happened to one payment or refund, as the gateway tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// `Debug` leaves out the payer and the body.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Notification {
     /// What happened, normalised.
     pub event_type: EventType,
@@ -58,8 +61,8 @@ pub struct Notification {
     pub payer: Option<String>,
     /// What moved: the amount paid, or the amount refunded by this refund.
     pub amount: Option<Money>,
-    /// For a refund: everything refunded so far, where the gateway tells that instead of the
-    /// amount of one refund. Alipay's `refund_fee` is such a total.
+    /// Everything refunded so far, where the gateway tells that instead of the amount of one
+    /// refund. Alipay's `refund_fee` is such a total; a finished trade has it too.
     pub refunded_total: Option<Money>,
     /// The total of the order as the gateway has it; the host holds it against the order.
     pub order_amount: Option<Money>,
@@ -70,6 +73,24 @@ pub struct Notification {
     pub mismatch: Option<AccountMismatch>,
     /// The checked plaintext as one JSON object, whatever the gateway's own format is.
     pub body: String,
+}
+
+impl fmt::Debug for Notification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notification")
+            .field("event_type", &self.event_type)
+            .field("meaning_key", &self.meaning_key)
+            .field("order_no", &self.order_no)
+            .field("transaction_id", &self.transaction_id)
+            .field("refund_id", &self.refund_id)
+            .field("refund_no", &self.refund_no)
+            .field("amount", &self.amount)
+            .field("refunded_total", &self.refunded_total)
+            .field("order_amount", &self.order_amount)
+            .field("occurred_at", &self.occurred_at)
+            .field("mismatch", &self.mismatch)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Names an event: one of the constants, or for what has no normalised name
@@ -120,4 +141,31 @@ pub enum AccountMismatch {
     Merchant,
     /// The application is another one.
     Application,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EventType, Notification, Verified};
+
+    #[test]
+    fn debug_shows_neither_payer_nor_body() {
+        let notification = Notification {
+            event_type: EventType::PAYMENT_SUCCEEDED,
+            meaning_key: "payment:1:SUCCESS".to_owned(),
+            order_no: None,
+            transaction_id: None,
+            refund_id: None,
+            refund_no: None,
+            payer: Some("somebody".to_owned()),
+            amount: None,
+            refunded_total: None,
+            order_amount: None,
+            occurred_at: None,
+            mismatch: None,
+            body: "contents".to_owned(),
+        };
+        let text = format!("{:?}", Verified::one("n1".to_owned(), notification));
+        assert!(text.contains("payment:1:SUCCESS"), "{text}");
+        assert!(!text.contains("somebody") && !text.contains("contents"), "{text}");
+    }
 }

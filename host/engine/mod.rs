@@ -6,7 +6,7 @@
 //! Reading order: `run` (one job from claim to settle: read it first), `decide` (what to make of
 //! what a run says), `after` (the phase after the commit), `worker` (the loop around it),
 //! `outside` (what a guest can reach), `convert` and `report`; `deliver` is what becomes of events;
-//! `replay` works off replays of many.
+//! `replay` works off replays of many; `retain` puts old notifications into files.
 
 use std::sync::Arc;
 
@@ -38,6 +38,9 @@ pub mod deliver;
 mod replay;
 
 pub use replay::replay;
+mod retain;
+
+pub use retain::retain;
 pub use worker::work;
 
 /// Settings of the engine.

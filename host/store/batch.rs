@@ -3,6 +3,8 @@
 //! Lists are padded to powers of two with rows of nulls, so that a statement cache holds every
 //! size. A null joins nothing and updates nothing; inserts leave such rows out by a `where`.
 
+use std::cell::Cell as Counter;
+
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AssertSqlSafe};
 
@@ -76,14 +78,14 @@ pub(crate) struct Statement {
 
 /// Runs the statement over all rows, and gives back every row that it returns.
 ///
-/// Runs nothing where there is no row; more than [`ROWS_MAX`] rows take several statements.
+/// Runs nothing where there is no row; more than [`rows_max`] rows take several statements.
 pub(crate) async fn fetch<const WIDTH: usize>(
     connection: &mut AnyConnection,
     statement: Statement,
     rows: &[[Cell; WIDTH]],
 ) -> Result<Vec<AnyRow>, sqlx::Error> {
     let mut found = Vec::new();
-    for chunk in rows.chunks(ROWS_MAX) {
+    for chunk in rows.chunks(rows_max(WIDTH)) {
         let size = chunk.len().next_power_of_two();
         let Statement { columns, text, suffix } = statement;
         let list = placeholders(size, WIDTH);
@@ -100,6 +102,7 @@ pub(crate) async fn fetch<const WIDTH: usize>(
                 };
             }
         }
+        count();
         found.extend(query.fetch_all(&mut *connection).await?);
     }
     Ok(found)
@@ -123,16 +126,49 @@ fn placeholders(rows: usize, width: usize) -> String {
     text
 }
 
-/// Rows of one statement. The widest has 40 columns, and SQLite takes 32,766 values.
-pub(crate) const ROWS_MAX: usize = 256;
+/// Counts a statement for the group that is being run.
+pub(crate) fn count() {
+    // Reads outside a group are not counted.
+    let _ = STATEMENTS.try_with(|count| count.set(count.get().saturating_add(1)));
+}
+
+tokio::task_local! {
+    /// Statements of the group that this task runs.
+    pub(crate) static STATEMENTS: Counter<u64>;
+}
+
+/// Rows of one statement: a power of two, because lists are padded to one. A full group of
+/// settlements that name four documents each still takes one statement.
+fn rows_max(width: usize) -> usize {
+    let fitting = VALUES_MAX.checked_div(width).unwrap_or(1).max(1);
+    // One more bit than the largest power of two that fits is the next one.
+    let bits = usize::BITS.saturating_sub(fitting.leading_zeros()).saturating_sub(1);
+    1_usize.checked_shl(bits).unwrap_or(1).min(ROWS_MAX)
+}
+
+/// SQLite takes 32,766 values in a statement, PostgreSQL 65,535.
+const VALUES_MAX: usize = 32_766;
+
+/// Rows of one statement, however narrow.
+const ROWS_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
-    use super::placeholders;
+    use super::{placeholders, rows_max};
 
     #[test]
     fn placeholders_are_numbered_through() {
         assert_eq!(placeholders(2, 2), "($1,$2),($3,$4)");
         assert_eq!(placeholders(1, 3), "($1,$2,$3)");
+    }
+
+    #[test]
+    fn a_statement_never_has_more_values_than_sqlite_takes() {
+        assert_eq!(rows_max(3), 1_024);
+        assert_eq!(rows_max(28), 1_024);
+        assert_eq!(rows_max(40), 512);
+        for width in 1..200 {
+            assert!(rows_max(width) * width <= 32_766, "{width}");
+        }
     }
 }

@@ -61,9 +61,11 @@ impl Dialect {
             ),
             // Every statement reaches its rows by key. A plan that was made while a table was
             // still empty would scan it for ever after, so plans without an index are priced out.
+            // So are copies of everything that is open, one for each row that a claim looks at.
             Self::Postgres => format!(
                 "set lock_timeout = {wait_ms}; set enable_seqscan = off; \
                  set enable_hashjoin = off; set enable_mergejoin = off; \
+                 set enable_material = off; \
                  set client_min_messages = warning; set synchronous_commit = on"
             ),
         }
@@ -135,6 +137,14 @@ pub(crate) async fn prepare(
     }
 }
 
+/// The database file of `store.url`; `None` where it is PostgreSQL's.
+pub(crate) fn sqlite_file(url: &str) -> Result<Option<PathBuf>, StoreError> {
+    match target(url)? {
+        (Dialect::Postgres, _) => Ok(None),
+        (Dialect::Sqlite, _) => Ok(url.strip_prefix("sqlite://").map(PathBuf::from)),
+    }
+}
+
 /// Reads `store.url`.
 fn target(url: &str) -> Result<(Dialect, String), StoreError> {
     let wrong = |problem: String| StoreError::Settings { field: "url", problem };
@@ -169,7 +179,7 @@ fn target(url: &str) -> Result<(Dialect, String), StoreError> {
 }
 
 /// Writes a path so that it reads back the same from a URL.
-fn percent_encoded(path: &str) -> String {
+pub(crate) fn percent_encoded(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {
@@ -185,7 +195,7 @@ fn percent_encoded(path: &str) -> String {
 /// The oldest server that the statements are tested on, in its own notation: PostgreSQL 15.
 const POSTGRES_MIN: i64 = 150_000;
 
-/// Prepared statements a PostgreSQL connection keeps: every text in nine sizes.
+/// Prepared statements a PostgreSQL connection keeps: every text in eleven sizes.
 const STATEMENTS_CACHED: u32 = 600;
 
 #[cfg(test)]

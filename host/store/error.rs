@@ -54,6 +54,20 @@ pub enum StoreError {
         /// What was tried, and the database's own words.
         what: String,
     },
+    /// A setting of retention is wrong.
+    #[error("retention.{field}: {problem}")]
+    RetentionSettings {
+        /// The setting.
+        field: &'static str,
+        /// What was found and what was expected.
+        problem: String,
+    },
+    /// An archive or backup file cannot be written or read, or does not hold what it should.
+    #[error("file fault: {what}")]
+    Archive {
+        /// Which file, what was found and what was expected.
+        what: String,
+    },
     /// The store was closed; nothing is taken any more.
     #[error("store is closed")]
     Closed,
@@ -68,7 +82,8 @@ impl StoreError {
             Self::Unavailable { .. } => "store.unavailable",
             Self::Corrupt { .. } => "store.corrupt",
             Self::Invalid { .. } => "store.invalid",
-            Self::Settings { .. } => "store.settings",
+            Self::Settings { .. } | Self::RetentionSettings { .. } => "store.settings",
+            Self::Archive { .. } => "store.archive",
             Self::Newer { .. } => "store.newer",
             Self::Denied { .. } => "store.denied",
             Self::Closed => "store.closed",

@@ -11,6 +11,7 @@ use crate::lease::{self, Claim, Job};
 use crate::operate::{self, Done, Operating};
 use crate::outbox;
 use crate::register::{self, Registered, Registration};
+use crate::retention::removal::{self, Removal, Removed};
 use crate::settle::{self, Finishing};
 use crate::settlement::Settled;
 use crate::sinks::{self, SinkHold, Stepping};
@@ -27,6 +28,7 @@ pub(crate) enum Operation {
     Step(Box<Stepping>, Reply<SinkHold>),
     Redeliver(Box<Redelivery>, Reply<i64>),
     Operate(Box<Operating>, Reply<Done>),
+    Remove(Removal, Reply<Removed>),
 }
 
 /// Where an answer goes.
@@ -74,6 +76,7 @@ pub(crate) struct Group {
     steps: Lane<Stepping, SinkHold>,
     redeliveries: Lane<Redelivery, i64>,
     operates: Lane<Operating, Done>,
+    removals: Lane<Removal, Removed>,
 }
 
 /// The answers of a group that ran, not to be given before the commit.
@@ -87,6 +90,7 @@ pub(crate) struct Answers {
     steps: Vec<SinkHold>,
     redeliveries: Vec<i64>,
     operates: Vec<Done>,
+    removals: Vec<Removed>,
     /// Whether there may be something to claim that was not there before.
     pub(crate) work: Work,
     /// Whether something was settled.
@@ -125,6 +129,7 @@ impl Group {
                 Operation::Step(input, reply) => group.steps.push(*input, reply),
                 Operation::Redeliver(input, reply) => group.redeliveries.push(*input, reply),
                 Operation::Operate(input, reply) => group.operates.push(*input, reply),
+                Operation::Remove(input, reply) => group.removals.push(input, reply),
             }
         }
         group
@@ -140,6 +145,7 @@ impl Group {
             self.steps.inputs.len(),
             self.redeliveries.inputs.len(),
             self.operates.inputs.len(),
+            self.removals.inputs.len(),
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -162,6 +168,7 @@ impl Group {
         let claims = lease::run(connection, dialect, &self.claims.inputs, order_block_ms).await?;
         let steps = sinks::run(connection, &self.steps.inputs).await?;
         let redeliveries = deliveries::redeliver(connection, &self.redeliveries.inputs).await?;
+        let removals = removal::run(connection, dialect, &self.removals.inputs).await?;
         outbox::append(connection, &verdicts.events).await?;
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
         let settled = !settles.is_empty() || !finishes.is_empty();
@@ -176,6 +183,7 @@ impl Group {
             steps,
             redeliveries,
             operates,
+            removals,
         })
     }
 
@@ -189,6 +197,7 @@ impl Group {
         self.steps.answer(answers.steps.into_iter().map(Ok));
         self.redeliveries.answer(answers.redeliveries.into_iter().map(Ok));
         self.operates.answer(answers.operates.into_iter().map(Ok));
+        self.removals.answer(answers.removals.into_iter().map(Ok));
     }
 
     /// Tells everybody that nothing was done.
@@ -201,6 +210,7 @@ impl Group {
         self.steps.fail(error);
         self.redeliveries.fail(error);
         self.operates.fail(error);
+        self.removals.fail(error);
     }
 
     /// What may share a transaction.
@@ -222,13 +232,15 @@ impl Group {
                     steps,
                     redeliveries,
                     operates,
+                    removals,
                 } = self;
                 let came_in = Self { accepts, ..Self::default() };
                 let registered = Self { registers, ..Self::default() };
                 let work = Self { settles, finishes, claims, ..Self::default() };
                 let delivered = Self { steps, redeliveries, ..Self::default() };
                 let operated = Self { operates, ..Self::default() };
-                [came_in, registered, work, delivered, operated]
+                let removed = Self { removals, ..Self::default() };
+                [came_in, registered, work, delivered, operated, removed]
                     .into_iter()
                     .filter(|part| part.len() > 0)
                     .collect()
@@ -255,6 +267,8 @@ impl Group {
         groups.extend(single(self.redeliveries).map(one));
         let one = |operates| Self { operates, ..Self::default() };
         groups.extend(single(self.operates).map(one));
+        let one = |removals| Self { removals, ..Self::default() };
+        groups.extend(single(self.removals).map(one));
         groups
     }
 }

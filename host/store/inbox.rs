@@ -97,6 +97,9 @@ pub struct StoredNotification {
     pub plugin: Option<String>,
     /// When it reached done or review.
     pub finished_at: Option<Timestamp>,
+    /// When its content (body, headers, raw callback, payer) went to an archive file. It is empty
+    /// here since, so the notification cannot run again.
+    pub archived_at: Option<Timestamp>,
 }
 
 impl StoredNotification {
@@ -138,6 +141,7 @@ impl StoredNotification {
             scratch: row.try_get("scratch")?,
             plugin: row.try_get("plugin")?,
             finished_at: time("finished_at_ms")?,
+            archived_at: time("archived_at_ms")?,
         })
     }
 }
@@ -280,7 +284,7 @@ macro_rules! columns {
          order_amount_minor, order_currency, refunded_total_minor, mismatch, occurred_at_ms, \
          body, headers, received_at_ms, state, due_at_ms, leased_until_ms, lease_owner, attempts, \
          seen, last_seen_at_ms, reason_code, reason_text, outcome, scratch, plugin, \
-         finished_at_ms, attempts_before, replayed_at_ms, discarded_at_ms"
+         finished_at_ms, attempts_before, replayed_at_ms, discarded_at_ms, archived_at_ms"
     };
 }
 pub(crate) use columns;

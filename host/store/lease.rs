@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use callgate_core::time::Timestamp;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
-use crate::batch::{Cell, Statement, fetch};
+use crate::batch::{self, Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::documents::{Document, DocumentKey, ORDERS, find};
 use crate::error::{Fault, StoreError};
@@ -130,6 +130,7 @@ async fn candidates(
     limit: i64,
 ) -> Result<Vec<String>, Fault> {
     let lock = dialect.lock(Lock::Free);
+    batch::count();
     let rows = sqlx::query::<Any>(AssertSqlSafe(format!("{DUE}{lock}")))
         .bind(now.as_ms())
         .bind(now.plus_ms(order_block_ms.saturating_neg()).as_ms())

@@ -8,7 +8,8 @@
 //! settling (`settlement`, `settle`, `verdict`), claiming (`lease`) and delivering (`sinks`). One
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
 //! `attempt`, `audit`; `order` looks at the first of them. What people may do is in `operators`,
-//! `operate` and `replays`, with `filter`. Below are
+//! `operate` and `replays`, with `filter`; what is old is archived to files (`retention`), and
+//! `backup` copies whole files. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
 
 mod store;
@@ -57,6 +58,12 @@ mod replays;
 
 mod bell;
 
+mod retention;
+
+mod backup;
+
+mod tally;
+
 mod batch;
 
 mod dialect;
@@ -70,6 +77,7 @@ mod error;
 pub use accept::{Callback, PARTS_MAX, Receipt};
 pub use attempt::{ATTEMPTS_KEPT, ATTEMPTS_SHOWN, Attempt, Spent};
 pub use audit::{AUDIT_MAX, AuditEntry, AuditQuery};
+pub use backup::{Contents, Existing, backup, restore};
 pub use bell::Bell;
 pub use deliveries::{DEAD_LETTERS_MAX, DeadLetter, DeadLetters, WaitingDelivery};
 pub use documents::{DOCUMENTS_MAX, Document, DocumentRef, ORDERS};
@@ -83,9 +91,12 @@ pub use order::OrderView;
 pub use outbox::{EVENTS_MAX, StoredEvent};
 pub use register::{ALIASES_MAX, NewOrder, Registered};
 pub use replays::{BulkReplay, Cancelled, NewReplay, Preview, RATE_MAX, ReplayState, Stepped};
+pub use retention::file::{ArchiveReader, ArchivedRow};
+pub use retention::{Retention, RetentionSettings, Step, machine_name};
 pub use settings::Settings;
 pub use settlement::{
     AfterEnd, AfterPhase, AfterSettlement, DocumentRead, Settled, Settlement, SubjectSeen,
 };
 pub use sinks::{DeliveryState, KeptDelivery, SinkHold, SinkRecord, SinkStart, SinkStep};
 pub use store::Store;
+pub use tally::Tally;

@@ -171,7 +171,7 @@ async fn act(
     if row.leased_until.is_some_and(|until| until > now) {
         return Ok(Acted::Busy);
     }
-    let Some(to) = act.target(row.state, row.outcome.as_deref()) else {
+    let Some(to) = row.target(*act) else {
         return Ok(Acted::Refused { state: row.state });
     };
     change(connection, &[Change { id, act: *act, from: row.state, to, why }], now).await?;
@@ -194,12 +194,21 @@ pub(crate) struct Standing {
     pub(crate) leased_until: Option<Timestamp>,
     outcome: Option<String>,
     reason_code: Option<String>,
+    archived_at: Option<i64>,
 }
 
 impl Standing {
+    /// Where an act leads to. What was archived has no body left to run on, and stays.
+    fn target(&self, act: Act) -> Option<InboxState> {
+        match self.archived_at {
+            Some(_) => None,
+            None => act.target(self.state, self.outcome.as_deref()),
+        }
+    }
+
     /// Where a replay leads to.
     pub(crate) fn replayed(&self) -> Option<InboxState> {
-        Act::Replay.target(self.state, self.outcome.as_deref())
+        self.target(Act::Replay)
     }
 
     /// From where to where, with the reason that is overwritten.
@@ -225,6 +234,7 @@ pub(crate) async fn look(
             leased_until: until.map(Timestamp::from_ms),
             outcome: row.try_get("outcome")?,
             reason_code: row.try_get("reason_code")?,
+            archived_at: row.try_get("archived_at_ms")?,
         };
         found.insert(row.try_get("id")?, standing);
     }
@@ -297,8 +307,8 @@ pub(crate) fn astray(answer: &Done) -> StoreError {
 
 const STANDING: Statement = Statement {
     columns: "id",
-    text: "select t.id, t.state, t.leased_until_ms, t.outcome, t.reason_code \
-           from v join inbox t on t.id = v.id order by t.channel, t.delivery_key, t.part",
+    text: "select t.id, t.state, t.leased_until_ms, t.outcome, t.reason_code, \
+           t.archived_at_ms from v join inbox t on t.id = v.id order by t.channel, t.delivery_key, t.part",
     suffix: "",
 };
 

@@ -5,7 +5,7 @@ use callgate_core::time::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AnyPool, Row};
 
-use crate::batch::{Cell, Statement, fetch};
+use crate::batch::{self, Cell, Statement, fetch};
 use crate::error::{Fault, StoreError};
 
 /// An event as it is stored.
@@ -69,6 +69,7 @@ pub(crate) async fn append(
         return Ok(());
     }
     let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
+    batch::count();
     let last: i64 = sqlx::query::<Any>(
         "update counters set value = value + $1 where name = 'outbox' returning value",
     )

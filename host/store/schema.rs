@@ -10,10 +10,7 @@ use crate::error::StoreError;
 pub(crate) async fn migrate(pools: &Pools) -> Result<(), StoreError> {
     let mut connection = pools.writer.acquire().await?;
     prepare(&mut connection, pools.dialect).await?;
-    let list = MIGRATIONS.map(|(version, name, text)| {
-        Migration::new(version, name.into(), MigrationType::Simple, text.into_sql_str(), false)
-    });
-    let migrator = Migrator::with_migrations(list.into());
+    let migrator = Migrator::with_migrations(known());
     match migrator.run_direct(None, &mut *connection, false).await {
         Ok(()) => Ok(()),
         Err(error) => {
@@ -22,6 +19,15 @@ pub(crate) async fn migrate(pools: &Pools) -> Result<(), StoreError> {
             Err(explain(error))
         }
     }
+}
+
+/// The migrations of this program, in their order.
+pub(crate) fn known() -> Vec<Migration> {
+    MIGRATIONS
+        .map(|(version, name, text)| {
+            Migration::new(version, name.into(), MigrationType::Simple, text.into_sql_str(), false)
+        })
+        .into()
 }
 
 fn explain(error: MigrateError) -> StoreError {
@@ -38,11 +44,12 @@ fn explain(error: MigrateError) -> StoreError {
 }
 
 /// Numbered, forward only, never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "inbox", include_str!("../../migrations/0001_inbox.sql")),
     (2, "documents", include_str!("../../migrations/0002_documents.sql")),
     (3, "history", include_str!("../../migrations/0003_history.sql")),
     (4, "outbox", include_str!("../../migrations/0004_outbox.sql")),
     (5, "sinks", include_str!("../../migrations/0005_sinks.sql")),
     (6, "operators", include_str!("../../migrations/0006_operators.sql")),
+    (7, "retention", include_str!("../../migrations/0007_retention.sql")),
 ];

@@ -20,11 +20,13 @@ use crate::lease::{Claim, ClaimRequest, Job};
 use crate::order::{self, OrderView};
 use crate::outbox::{self, StoredEvent};
 use crate::register::{NewOrder, Registered, Registration};
+use crate::retention::removal::{Removal, Removed};
 use crate::schema::migrate;
 use crate::settings::Settings;
 use crate::settle::Finishing;
 use crate::settlement::{AfterSettlement, Settled, Settlement};
 use crate::sinks::{SinkHold, SinkStep, Stepping};
+use crate::tally::{self, Tally};
 use crate::verdict::Settling;
 use crate::writer::Writer;
 
@@ -43,6 +45,7 @@ struct Rooms {
     writer: Mutex<Option<JoinHandle<()>>>,
     work: Arc<Rope>,
     settled: Arc<Rope>,
+    tally: Arc<tally::Counts>,
     /// Keeps ids of one millisecond in order.
     ids: std::sync::Mutex<ContextV7>,
 }
@@ -63,16 +66,18 @@ impl Store {
         let (waiting, taken) = mpsc::channel(settings.queue_max);
         let (stop, stopped) = watch::channel(false);
         let (work, settled) = (Arc::new(Rope::new()), Arc::new(Rope::new()));
+        let tally = Arc::new(tally::Counts::default());
         let writer = Writer {
             pools: Arc::clone(&pools),
             group_max: settings.group_max,
             order_block_ms: settings.order_block_ms,
             work: Arc::clone(&work),
             settled: Arc::clone(&settled),
+            tally: Arc::clone(&tally),
         };
         let writer = Mutex::new(Some(tokio::spawn(writer.work(taken, stopped))));
         let ids = std::sync::Mutex::new(ContextV7::new());
-        Ok(Self(Arc::new(Rooms { pools, waiting, stop, writer, work, settled, ids })))
+        Ok(Self(Arc::new(Rooms { pools, waiting, stop, writer, work, settled, tally, ids })))
     }
 
     /// Stores a callback, once for each delivery key; a repeat is counted.
@@ -223,6 +228,17 @@ impl Store {
     #[must_use]
     pub fn settled_bell(&self) -> Bell {
         self.0.settled.bell()
+    }
+
+    /// What the writer has committed since the store was opened.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.0.tally.read()
+    }
+
+    /// One small step of retention.
+    pub(crate) async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
+        self.ask(|reply| Operation::Remove(removal, reply)).await
     }
 
     /// The order that is known by this number or alias, with everything about it.

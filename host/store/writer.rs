@@ -4,16 +4,19 @@
 //! another host was faster. Where the database itself fails, everybody gets the fault, and nobody
 //! was told that anything is stored.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use metrics::{counter, gauge, histogram};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::batch::STATEMENTS;
 use crate::bell::Rope;
 use crate::dialect::Pools;
 use crate::error::{Blame, Fault, StoreError};
 use crate::group::{Answers, Group, Operation, Work};
+use crate::tally::Counts;
 
 /// What the writer works with.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub(crate) struct Writer {
     pub(crate) work: Arc<Rope>,
     /// Rung when something was settled.
     pub(crate) settled: Arc<Rope>,
+    pub(crate) tally: Arc<Counts>,
 }
 
 impl Writer {
@@ -96,7 +100,11 @@ impl Writer {
         let dialect = self.pools.dialect;
         let started = Instant::now();
         let mut transaction = self.pools.writer.begin_with(dialect.begin()).await?;
-        let answers = group.run(&mut transaction, dialect, self.order_block_ms).await;
+        let counted = async {
+            let answers = group.run(&mut transaction, dialect, self.order_block_ms).await;
+            (answers, STATEMENTS.with(Cell::get))
+        };
+        let (answers, statements) = STATEMENTS.scope(Cell::new(0), counted).await;
         let answers = match answers {
             Ok(answers) => answers,
             Err(fault) => {
@@ -107,6 +115,8 @@ impl Writer {
         };
         let ran = Instant::now();
         transaction.commit().await.map_err(commit_fault)?;
+        // Its beginning and its end are statements too.
+        self.tally.add(group.len(), statements.saturating_add(2));
         histogram!("callgate_store_group_size").record(small(group.len()));
         histogram!("callgate_store_run_seconds").record(ran.duration_since(started).as_secs_f64());
         histogram!("callgate_store_commit_seconds").record(ran.elapsed().as_secs_f64());

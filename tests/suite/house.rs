@@ -185,6 +185,11 @@ impl House {
         heard
     }
 
+    /// The configuration file.
+    pub(crate) fn configuration(&self) -> PathBuf {
+        self.folder.path().join("callgate.toml")
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }

@@ -7,6 +7,8 @@
 
 mod house;
 
+mod cluster;
+
 mod cases;
 
 mod many;
@@ -32,6 +34,7 @@ mod sinks;
 
 mod deliver;
 
+mod backup;
 mod outage;
 
 mod clients;

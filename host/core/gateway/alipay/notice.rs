@@ -119,7 +119,8 @@ pub(super) fn read(account: &Account, fields: &Fields) -> Result<Verified, Refus
 }
 
 /// Alipay tells of a refund by repeating the state of the trade, with `refund_fee` beside it: the
-/// total given back so far. A total of zero is none.
+/// total given back so far. A total of zero is none. A finished trade can be refunded no more:
+/// there the total is what went back before, told already by notices of its own.
 fn trade(account: &Account, fields: &Fields, state: &str) -> Result<Notification, Refusal> {
     let missing = Refusal::Malformed { what: "trade_no or out_trade_no, expected both" };
     let (Some(trade_no), Some(order_no)) =
@@ -129,7 +130,8 @@ fn trade(account: &Account, fields: &Fields, state: &str) -> Result<Notification
     };
     let order_amount = fields.yuan("total_amount")?;
     let refunded_total = fields.yuan("refund_fee")?.filter(|total| total.minor > 0);
-    let (event_type, time) = match (refunded_total, state) {
+    let refund = refunded_total.filter(|_| state != "TRADE_FINISHED");
+    let (event_type, time) = match (refund, state) {
         (Some(_), _) => (EventType::REFUND_SUCCEEDED, "gmt_refund"),
         (None, "TRADE_SUCCESS") => (EventType::PAYMENT_SUCCEEDED, "gmt_payment"),
         (None, "TRADE_FINISHED") => (EventType::PAYMENT_FINISHED, "gmt_close"),
@@ -137,12 +139,12 @@ fn trade(account: &Account, fields: &Fields, state: &str) -> Result<Notification
         (None, "WAIT_BUYER_PAY") => (EventType::PAYMENT_PENDING, "gmt_create"),
         (None, _) => (EventType::other("alipay", state), "notify_time"),
     };
-    let is_paid = refunded_total.is_none() && matches!(state, "TRADE_SUCCESS" | "TRADE_FINISHED");
+    let is_paid = refund.is_none() && matches!(state, "TRADE_SUCCESS" | "TRADE_FINISHED");
     if is_paid && order_amount.is_none() {
         return Err(Refusal::Malformed { what: "a payment without total_amount" });
     }
-    let refund_no = fields.owned("out_biz_no").filter(|_| refunded_total.is_some());
-    let meaning_key = match refunded_total {
+    let refund_no = fields.owned("out_biz_no").filter(|_| refund.is_some());
+    let meaning_key = match refund {
         Some(total) => {
             let number = refund_no.as_deref().unwrap_or_default();
             format!("refund:{trade_no}:{number}:{}", total.minor)

@@ -1,8 +1,10 @@
 //! Checked fields of WeChat Pay v2 as notifications.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value};
 
 use crate::gateway::Refusal;
+use crate::gateway::scheme::hex;
 use crate::gateway::scheme::xml::Flat;
 use crate::money::{Currency, Money, parse_decimal};
 use crate::notification::{AccountMismatch, EventType, Notification, Verified};
@@ -21,7 +23,7 @@ pub(super) struct Account {
 impl Account {
     /// The first account field that is not the channel's. A channel that lists sub-merchants
     /// expects one of them in every notice.
-    fn mismatch(&self, fields: &Flat) -> Option<AccountMismatch> {
+    pub(super) fn mismatch(&self, fields: &Flat) -> Option<AccountMismatch> {
         let is_ours = self.sub_merchant_ids.is_empty()
             || self.sub_merchant_ids.iter().any(|known| fields.get("sub_mch_id") == Some(known));
         if fields.get("mch_id") != Some(&self.merchant_id) || !is_ours {
@@ -31,10 +33,59 @@ impl Account {
         let is_ours = self.application_ids.iter().any(|known| known == application);
         (!is_ours).then_some(AccountMismatch::Application)
     }
+
+    /// What is no payment names fewer accounts: a contract has no application of its own. What
+    /// names nobody cannot be held against the channel; what names someone is.
+    fn mismatch_of_other(&self, fields: &Flat) -> Option<AccountMismatch> {
+        let is_listed = |name, known: &[String]| {
+            filled(fields, name).is_none_or(|named| known.iter().any(|known| known == named))
+        };
+        let is_ours = is_listed("mch_id", std::slice::from_ref(&self.merchant_id))
+            && (self.sub_merchant_ids.is_empty()
+                || is_listed("sub_mch_id", &self.sub_merchant_ids));
+        if !is_ours {
+            return Some(AccountMismatch::Merchant);
+        }
+        (!is_listed("appid", &self.application_ids)).then_some(AccountMismatch::Application)
+    }
 }
 
-/// A signed payment notice. A failed payment may lack what only a success has.
-pub(super) fn payment(account: &Account, fields: &Flat) -> Result<Verified, Refusal> {
+/// A signed notice. What has nothing of a payment tells of something else, such as a contract;
+/// what has a part of a payment must have all of it.
+pub(super) fn read(account: &Account, fields: &Flat, text: &[u8]) -> Result<Verified, Refusal> {
+    let names = ["out_trade_no", "total_fee", "transaction_id"];
+    match names.iter().any(|name| filled(fields, name).is_some()) {
+        true => payment(account, fields),
+        false => Ok(other(account, fields, text)),
+    }
+}
+
+/// What happened to a payment: the event, and the state that its keys name.
+///
+/// A contract debit (papay) is answered when it is taken on, so `result_code` says `SUCCESS` of
+/// debits that are still open or failed; `trade_state` beside it says what became of the money.
+fn payment_event(fields: &Flat) -> Result<(EventType, &str), Refusal> {
+    let malformed = |what| Err(Refusal::Malformed { what });
+    match (fields.get("result_code"), filled(fields, "trade_state")) {
+        (Some("SUCCESS"), None | Some("SUCCESS")) => Ok((EventType::PAYMENT_SUCCEEDED, "SUCCESS")),
+        (Some("FAIL"), None) => Ok((EventType::PAYMENT_FAILED, "FAIL")),
+        (Some("FAIL"), Some("SUCCESS")) => malformed("trade_state SUCCESS of a result_code FAIL"),
+        (Some("SUCCESS" | "FAIL"), Some(state)) => Ok((state_event(state), state)),
+        (Some(_) | None, _) => malformed("result_code, expected SUCCESS or FAIL"),
+    }
+}
+
+fn state_event(state: &str) -> EventType {
+    match state {
+        "PAY_FAIL" => EventType::PAYMENT_FAILED,
+        "ACCEPT" | "NOTPAY" => EventType::PAYMENT_PENDING,
+        "CLOSED" => EventType::PAYMENT_CLOSED,
+        other => EventType::other(GATEWAY, &format!("trade-state.{other}")),
+    }
+}
+
+/// A signed payment notice. Whatever is no success may lack what only a success has.
+fn payment(account: &Account, fields: &Flat) -> Result<Verified, Refusal> {
     let malformed = |what| Refusal::Malformed { what };
     let order_no =
         filled(fields, "out_trade_no").ok_or_else(|| malformed("out_trade_no, expected one"))?;
@@ -43,12 +94,8 @@ pub(super) fn payment(account: &Account, fields: &Flat) -> Result<Verified, Refu
         .map(|_| amount(fields, "total_fee"))
         .transpose()
         .map_err(malformed)?;
-    let (event_type, result) = match fields.get("result_code") {
-        Some("SUCCESS") => (EventType::PAYMENT_SUCCEEDED, "SUCCESS"),
-        Some("FAIL") => (EventType::PAYMENT_FAILED, "FAIL"),
-        Some(_) | None => return Err(malformed("result_code, expected SUCCESS or FAIL")),
-    };
-    let is_success = result == "SUCCESS";
+    let (event_type, state) = payment_event(fields)?;
+    let is_success = event_type == EventType::PAYMENT_SUCCEEDED;
     if is_success && (transaction.is_none() || order_amount.is_none()) {
         return Err(malformed("a success without transaction_id or total_fee"));
     }
@@ -56,7 +103,7 @@ pub(super) fn payment(account: &Account, fields: &Flat) -> Result<Verified, Refu
         Some(transaction) => format!("payment:{transaction}"),
         None => format!("payment-order:{order_no}"),
     };
-    let meaning_key = format!("{subject}:{result}");
+    let meaning_key = format!("{subject}:{state}");
     let delivery_key = if is_success { subject } else { meaning_key.clone() };
     let notification = Notification {
         event_type,
@@ -76,6 +123,32 @@ pub(super) fn payment(account: &Account, fields: &Flat) -> Result<Verified, Refu
     Ok(Verified::one(delivery_key, notification))
 }
 
+/// A signed notice of anything else. It has no number of its own, so the text that was signed
+/// identifies it: a repeat has the same.
+fn other(account: &Account, fields: &Flat, text: &[u8]) -> Verified {
+    let event_type = match filled(fields, "change_type") {
+        Some(change) => EventType::other(GATEWAY, &format!("contract.{change}")),
+        None => EventType::other(GATEWAY, "notice"),
+    };
+    let key = format!("notice:{}", hex::encode(digest(&SHA256, text).as_ref()));
+    let notification = Notification {
+        event_type,
+        meaning_key: key.clone(),
+        order_no: None,
+        transaction_id: None,
+        refund_id: None,
+        refund_no: None,
+        payer: None,
+        amount: None,
+        refunded_total: None,
+        order_amount: None,
+        occurred_at: fields.get("operate_time").and_then(Timestamp::parse_beijing),
+        mismatch: account.mismatch_of_other(fields),
+        body: object(fields.iter().filter(|(name, value)| is_signed(name, value))),
+    };
+    Verified::one(key, notification)
+}
+
 /// A decrypted refund. `None` where it is not complete: without a signature, completeness is
 /// part of the proof that the key holder wrote it.
 pub(super) fn refund(account: &Account, outer: &Flat, inner: &Flat) -> Option<Verified> {
@@ -90,7 +163,7 @@ pub(super) fn refund(account: &Account, outer: &Flat, inner: &Flat) -> Option<Ve
             "SUCCESS" => EventType::REFUND_SUCCEEDED,
             "CHANGE" => EventType::REFUND_ABNORMAL,
             "REFUNDCLOSE" => EventType::REFUND_CLOSED,
-            _ => EventType::other("wechat-v2", &format!("refund.{status}")),
+            _ => EventType::other(GATEWAY, &format!("refund.{status}")),
         },
         meaning_key: key.clone(),
         order_no: Some(order_no.to_owned()),
@@ -131,14 +204,26 @@ fn object<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     Value::Object(texts.collect::<Map<_, _>>()).to_string()
 }
 
-/// The signed fields that anything here depends on.
-pub(super) const READ: [&str; 14] = [
+/// Stands before event names that have no normalised one.
+const GATEWAY: &str = "wechat-v2";
+
+/// The signed fields that anything here depends on, and those that say what became of which
+/// contract: a notice is known by its signed text, which must not be readable in two ways.
+pub(super) const READ: [&str; 23] = [
     "appid",
+    "change_type",
+    "contract_code",
+    "contract_expired_time",
+    "contract_id",
+    "contract_termination_mode",
     "fee_type",
     "mch_id",
     "openid",
+    "operate_time",
     "out_trade_no",
+    "plan_id",
     "req_info",
+    "request_serial",
     "result_code",
     "return_code",
     "sign_type",
@@ -146,5 +231,6 @@ pub(super) const READ: [&str; 14] = [
     "sub_mch_id",
     "time_end",
     "total_fee",
+    "trade_state",
     "transaction_id",
 ];

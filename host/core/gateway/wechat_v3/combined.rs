@@ -10,9 +10,11 @@ use crate::notification::Notification;
 use crate::time::Timestamp;
 
 use super::account::{Account, Addressee};
-use super::resource::{Payer, fields, moment, money, payment_event, required};
+use super::resource::{
+    Payer, fields, moment, money, payment_event, payment_key, required, transaction,
+};
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Combined<'a> {
     combine_mchid: Option<String>,
     combine_appid: Option<String>,
@@ -21,7 +23,7 @@ struct Combined<'a> {
     sub_orders: Vec<&'a RawValue>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct SubOrder {
     mchid: Option<String>,
     sub_mchid: Option<String>,
@@ -32,7 +34,7 @@ struct SubOrder {
     amount: Option<SubAmount>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct SubAmount {
     total_amount: Option<i64>,
     currency: Option<String>,
@@ -89,17 +91,17 @@ fn part(raw: &RawValue, created_at: Option<Timestamp>) -> Result<Part, Refusal> 
     let said: SubOrder = serde_json::from_str(raw.get())
         .map_err(|_| Refusal::Malformed { what: "sub_orders, expected their documented fields" })?;
     let order_no = required(said.out_trade_no, "out_trade_no, expected an order number")?;
-    let transaction_id = required(said.transaction_id, "transaction_id, expected a number")?;
     let state = required(said.trade_state, "trade_state, expected a state")?;
+    let transaction_id = transaction(said.transaction_id, &state)?;
     let total = match said.amount {
         Some(amount) => money(amount.total_amount, amount.currency.as_deref())?,
         None => None,
     };
     let notification = Notification {
         event_type: payment_event(&state),
-        meaning_key: format!("payment:{transaction_id}:{state}"),
+        meaning_key: payment_key(transaction_id.as_deref(), &order_no, &state),
         order_no: Some(order_no),
-        transaction_id: Some(transaction_id),
+        transaction_id,
         refund_id: None,
         refund_no: None,
         payer: None,
@@ -123,3 +125,16 @@ fn body(common: &BTreeMap<String, &RawValue>, part: &RawValue) -> String {
 
 /// As many as the gateway combines (page on combined orders, read 2026-11).
 const SUB_ORDERS_MAX: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Silent;
+    use super::{Combined, SubAmount, SubOrder};
+
+    #[test]
+    fn nothing_read_from_a_combined_plaintext_can_be_printed() {
+        <Combined<'_> as Silent<_>>::holds();
+        <SubOrder as Silent<_>>::holds();
+        <SubAmount as Silent<_>>::holds();
+    }
+}

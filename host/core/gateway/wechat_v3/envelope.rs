@@ -9,7 +9,7 @@ use crate::gateway::scheme::aead::{Key, OpenError, Sealed};
 use crate::time::Timestamp;
 
 /// A body whose signature held. Fields that are not read here may come and go.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct Envelope {
     /// Identity of the message, the same in every retry: 1 to 64 visible characters.
     pub(super) id: String,
@@ -19,7 +19,7 @@ pub(super) struct Envelope {
     resource: Resource,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Resource {
     algorithm: String,
     original_type: Option<String>,
@@ -103,3 +103,15 @@ fn refuse(error: OpenError) -> Refusal {
 
 /// The cipher that belongs to the RSA signature type; SM4 belongs to another.
 const ALGORITHM: &str = "AEAD_AES_256_GCM";
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Silent;
+    use super::{Envelope, Resource};
+
+    #[test]
+    fn an_envelope_cannot_be_printed() {
+        <Envelope as Silent<_>>::holds();
+        <Resource as Silent<_>>::holds();
+    }
+}

@@ -3,6 +3,8 @@
 //! Some products reuse an event type with another resource (profit sharing comes as
 //! `TRANSACTION.SUCCESS`), so the pair of event type and original type picks the reader. A pair
 //! without a reader is passed on as it is: genuine, but without a normalised meaning.
+//!
+//! What is read here names people, so none of it has `Debug`.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +47,7 @@ pub(super) fn read(
     Ok(Verified::one(id, other(envelope, plaintext, account)))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Transaction {
     mchid: Option<String>,
     sp_mchid: Option<String>,
@@ -60,7 +62,7 @@ struct Transaction {
     amount: Option<Amount>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct Payer {
     openid: Option<String>,
     sp_openid: Option<String>,
@@ -73,7 +75,7 @@ impl Payer {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Amount {
     /// Of the whole order, in fen.
     total: Option<i64>,
@@ -96,17 +98,17 @@ fn payment(
         application: said.appid.as_deref().or(said.sp_appid.as_deref()),
     });
     let order_no = required(said.out_trade_no, "out_trade_no, expected an order number")?;
-    let transaction_id = required(said.transaction_id, "transaction_id, expected a number")?;
     let state = required(said.trade_state, "trade_state, expected a state")?;
+    let transaction_id = transaction(said.transaction_id, &state)?;
     let total = match said.amount {
         Some(amount) => money(amount.total, amount.currency.as_deref())?,
         None => None,
     };
     Ok(Notification {
         event_type: payment_event(&state),
-        meaning_key: format!("payment:{transaction_id}:{state}"),
+        meaning_key: payment_key(transaction_id.as_deref(), &order_no, &state),
         order_no: Some(order_no),
-        transaction_id: Some(transaction_id),
+        transaction_id,
         refund_id: None,
         refund_no: None,
         payer: said.payer.and_then(Payer::into_name),
@@ -117,6 +119,26 @@ fn payment(
         mismatch,
         body: text,
     })
+}
+
+/// The gateway's number of a payment. Only money that moved must have one: an order that nobody
+/// paid may have none, and in a combined order must not hold up the others.
+pub(super) fn transaction(value: Option<String>, state: &str) -> Result<Option<String>, Refusal> {
+    let is_optional = !matches!(state, "SUCCESS" | "REFUND");
+    match value {
+        None => is_optional.then_some(None),
+        Some(text) if text.is_empty() => is_optional.then_some(None),
+        Some(text) => is_identifier(&text).then_some(Some(text)),
+    }
+    .ok_or(Refusal::Malformed { what: "transaction_id, expected a number" })
+}
+
+/// The business fact of a payment; the order stands for a transaction that never was.
+pub(super) fn payment_key(transaction_id: Option<&str>, order_no: &str, state: &str) -> String {
+    match transaction_id {
+        Some(transaction_id) => format!("payment:{transaction_id}:{state}"),
+        None => format!("payment-order:{order_no}:{state}"),
+    }
 }
 
 /// What a `trade_state` means. `REFUND` says that money went back at some time, not how much:
@@ -131,7 +153,7 @@ pub(super) fn payment_event(state: &str) -> EventType {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Refund {
     mchid: Option<String>,
     sp_mchid: Option<String>,
@@ -289,3 +311,17 @@ const NOT_AN_OBJECT: Refusal = Refusal::Malformed { what: "plaintext, expected a
 
 /// Stands before event names that have no normalised one.
 pub(super) const GATEWAY: &str = "wechat-v3";
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Silent;
+    use super::{Amount, Payer, Refund, Transaction};
+
+    #[test]
+    fn nothing_read_from_a_plaintext_can_be_printed() {
+        <Transaction as Silent<_>>::holds();
+        <Payer as Silent<_>>::holds();
+        <Refund as Silent<_>>::holds();
+        <Amount as Silent<_>>::holds();
+    }
+}

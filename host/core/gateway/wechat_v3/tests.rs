@@ -34,6 +34,16 @@ const API_V3_KEY: &str = "abcdefghijklmnopqrstuvwxyz012345";
 const KEY_ID: &str = "PUB_KEY_ID_0100000000002026112100000000000001";
 const NOW_S: i64 = 1_795_226_406;
 
+/// Held by every type once, and by one with `Debug` twice: then `<Type as Silent<_>>` is
+/// ambiguous and does not compile.
+pub(super) trait Silent<Times> {
+    fn holds() {}
+}
+
+impl<Type: ?Sized> Silent<()> for Type {}
+
+impl<Type: ?Sized + std::fmt::Debug> Silent<u8> for Type {}
+
 /// A key pair that lives as long as the test process.
 fn signer() -> &'static KeyPair {
     static SIGNER: OnceLock<KeyPair> = OnceLock::new();

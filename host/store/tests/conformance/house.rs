@@ -63,6 +63,15 @@ impl House {
         number
     }
 
+    /// Tries statements behind the store's back; why they were refused.
+    pub(crate) async fn try_execute(&self, sql: &'static str) -> Result<(), String> {
+        sqlx::any::install_default_drivers();
+        let mut connection = AnyConnection::connect(&self.settings.url).await.unwrap();
+        let ran = sqlx::raw_sql(sql).execute(&mut connection).await;
+        connection.close().await.unwrap();
+        ran.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Runs statements behind the store's back.
     pub(crate) async fn execute(&self, sql: &'static str) {
         sqlx::any::install_default_drivers();
@@ -155,8 +164,9 @@ const GUARD: &str = r#"
 trap '' INT TERM HUP
 folder=$(mktemp -d) || exit 1
 "$1/initdb" -D "$folder/data" -A trust -U callgate -E UTF8 --no-sync >"$folder/log" 2>&1 &&
+echo "fsync = off" >>"$folder/data/postgresql.conf" &&
 "$1/pg_ctl" -D "$folder/data" -w -l "$folder/server.log" \
-    -o "-k $folder -c listen_addresses= -c fsync=off -c max_connections=300" \
+    -o "-k $folder -c listen_addresses= -c max_connections=300" \
     start >>"$folder/log" 2>&1 &&
 echo "$folder" && cat >/dev/null
 "$1/pg_ctl" -D "$folder/data" -m immediate stop >/dev/null 2>&1

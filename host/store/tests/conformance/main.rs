@@ -27,7 +27,12 @@ mod delivering;
 
 mod opening;
 
+mod archiving;
 mod operating;
+
+mod copying;
+
+mod counting;
 
 mod random;
 
@@ -118,6 +123,18 @@ stories! {
         a_replay_of_many_keeps_its_rate_and_takes_each_once
         a_cancelled_replay_takes_no_further_step
         replaying_one_for_ever_keeps_the_last_attempts;
+    archiving:
+        an_archive_reads_back_to_the_same_content
+        a_repeat_after_archiving_is_still_seen
+        an_order_that_lives_keeps_its_keys
+        keys_are_forgotten_only_after_their_time
+        what_is_young_open_or_for_a_person_stays
+        a_crash_at_any_step_loses_nothing_and_doubles_nothing
+        a_crash_between_archive_and_removal_is_mended_from_the_file
+        a_row_that_a_days_file_lacks_gets_a_file_of_its_own
+        what_was_archived_cannot_run_again;
+    counting:
+        a_group_costs_the_same_statements_whatever_its_size;
     random:
         a_thousand_random_acts_agree_with_a_small_model;
     crowd:

@@ -110,5 +110,5 @@ async fn hosts_that_start_together_migrate_once() {
     let (one, two, three) = tokio::join!(house.open(), house.open(), house.open());
     one.accept(payment("d1", "o1", "t1"), at(0)).await.unwrap();
     assert_eq!(two.counts().await.unwrap(), three.counts().await.unwrap());
-    assert_eq!(house.number("select cast(count(*) as bigint) from _sqlx_migrations").await, 6);
+    assert_eq!(house.number("select cast(count(*) as bigint) from _sqlx_migrations").await, 7);
 }

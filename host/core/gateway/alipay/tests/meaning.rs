@@ -35,8 +35,8 @@ fn states_of_a_trade_are_named() {
 }
 
 #[test]
-fn a_refund_is_told_by_its_fee_whatever_the_state() {
-    for state in ["TRADE_SUCCESS", "TRADE_CLOSED", "TRADE_FINISHED"] {
+fn a_refund_is_told_by_its_fee_whether_open_or_closed() {
+    for state in ["TRADE_SUCCESS", "TRADE_CLOSED"] {
         let notification = told(&[
             ("trade_status", state),
             ("refund_fee", "5.00"),
@@ -52,6 +52,22 @@ fn a_refund_is_told_by_its_fee_whatever_the_state() {
         assert_eq!(notification.occurred_at, at("11:00:00.299"));
     }
     assert_eq!(told(&[("refund_fee", "5")]).meaning_key, "refund:T3::500");
+}
+
+#[test]
+fn a_finished_trade_is_no_refund_whatever_went_back_before() {
+    let finished = [("trade_status", "TRADE_FINISHED"), ("gmt_close", "2026-11-21 12:00:00")];
+    let refunded =
+        [("refund_fee", "5.00"), ("out_biz_no", "X"), ("gmt_refund", "2026-11-21 11:00:00")];
+    for (changes, total) in
+        [(finished.to_vec(), None), ([&finished[..], &refunded].concat(), cny(500))]
+    {
+        let notification = told(&changes);
+        assert_eq!(notification.event_type, EventType::PAYMENT_FINISHED);
+        assert_eq!(notification.meaning_key, "payment:T3:TRADE_FINISHED");
+        assert_eq!((notification.refunded_total, notification.amount), (total, cny(1999)));
+        assert_eq!((notification.refund_no, notification.occurred_at), (None, at("12:00:00")));
+    }
 }
 
 #[test]

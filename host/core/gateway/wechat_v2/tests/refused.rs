@@ -158,6 +158,45 @@ fn a_signature_beside_req_info_must_hold() {
 }
 
 #[test]
+fn an_unsigned_refund_under_another_account_is_refused() {
+    let body = refund_body(&encrypted(xml("root", &refund_fields()).as_bytes(), KEY));
+    assert_eq!(only(verify(&body)).mismatch, None);
+    for changed in [
+        body.replace("1900000001", "1900000002"),
+        body.replace("<mch_id>1900000001</mch_id>", ""),
+        body.replace("wxselfmade00000001", "wx2"),
+    ] {
+        assert_eq!(verify(&changed), Err(Refusal::Signature), "{changed}");
+    }
+    let served = gateway(&json!({"sub_merchant_ids": ["1900000009"]}));
+    assert_eq!(verify_with(&served, body.as_bytes()), Err(Refusal::Signature));
+    let ours = body.replace("</xml>", "<sub_mch_id>1900000009</sub_mch_id></xml>");
+    assert_eq!(only(verify_with(&served, ours.as_bytes())).mismatch, None);
+}
+
+#[test]
+fn a_signed_refund_under_another_account_is_a_mismatch() {
+    let text = encrypted(xml("root", &refund_fields()).as_bytes(), KEY);
+    let fields: BTreeMap<String, String> = [
+        ("return_code", "SUCCESS"),
+        ("appid", "wxselfmade00000001"),
+        ("mch_id", "1900000002"),
+        ("req_info", text.as_str()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    let mismatch = only(verify(&signed(&fields, SignType::Md5))).mismatch;
+    assert_eq!(mismatch, Some(crate::notification::AccountMismatch::Merchant));
+}
+
+#[test]
+fn a_failure_that_claims_success_is_refused() {
+    let fields = with(&[("result_code", "FAIL"), ("trade_state", "SUCCESS")]);
+    let refused = verify(&signed(&fields, SignType::Md5));
+    assert!(matches!(refused, Err(Refusal::Malformed { .. })), "{refused:?}");
+}
+
+#[test]
 fn other_requests_and_hostile_xml_are_refused() {
     let headers = HeaderMap::new();
     let (_, body) = vector(PAYMENT);

@@ -48,6 +48,40 @@ fn each_trade_state_has_its_event() {
 }
 
 #[test]
+fn an_order_that_nobody_paid_needs_no_transaction() {
+    for state in ["NOTPAY", "CLOSED", "PAYERROR", "NEW_STATE"] {
+        for value in [Value::Null, json!("")] {
+            let plaintext = with(transaction(), "/trade_state", json!(state));
+            let plaintext = with(plaintext, "/transaction_id", value);
+            let told = notification(&gateway(), PAID, &plaintext);
+            assert_eq!(told.meaning_key, format!("payment-order:CG20261121000001:{state}"));
+            assert_eq!(told.transaction_id, None);
+        }
+        let plaintext = with(transaction(), "/trade_state", json!(state));
+        let strange = with(plaintext, "/transaction_id", json!("a b"));
+        assert!(matches!(verify(&gateway(), PAID, &strange), Err(Refusal::Malformed { .. })));
+    }
+    let refunded = with(transaction(), "/trade_state", json!("REFUND"));
+    for plaintext in [transaction(), refunded] {
+        let plaintext = with(plaintext, "/transaction_id", Value::Null);
+        assert!(matches!(verify(&gateway(), PAID, &plaintext), Err(Refusal::Malformed { .. })));
+    }
+}
+
+#[test]
+fn an_unpaid_part_does_not_hold_up_the_paid_one() {
+    let plaintext = with(combined(), "/sub_orders/0/trade_state", json!("NOTPAY"));
+    let plaintext = with(plaintext, "/sub_orders/0/transaction_id", Value::Null);
+    let verified = verify(&gateway(), PAID, &plaintext).unwrap();
+    let [unpaid, paid] = verified.notifications() else { panic!("not two parts") };
+    assert_eq!(unpaid.meaning_key, "payment-order:CG-10:NOTPAY");
+    assert_eq!(unpaid.event_type, EventType::PAYMENT_PENDING);
+    assert_eq!(paid.meaning_key, "payment:4200020:SUCCESS");
+    let plaintext = with(combined(), "/sub_orders/0/transaction_id", Value::Null);
+    assert!(matches!(verify(&gateway(), PAID, &plaintext), Err(Refusal::Malformed { .. })));
+}
+
+#[test]
 fn a_refund_says_what_went_back_and_its_status_is_its_event() {
     for (status, event) in [
         ("SUCCESS", EventType::REFUND_SUCCEEDED),

@@ -1,0 +1,188 @@
+//! The writer's part of retention: a lease, and rows that are emptied or forgotten, a few at once.
+
+use callgate_core::time::Timestamp;
+use sqlx::{Any, AnyConnection, Row as _};
+use uuid::Uuid;
+
+use crate::batch::{self, Cell, Statement, fetch};
+use crate::dialect::{Dialect, Lock};
+use crate::error::Fault;
+
+/// One small step.
+#[derive(Debug)]
+pub(crate) struct Removal {
+    /// Who does retention; one host at a time.
+    pub(crate) owner: String,
+    pub(crate) until: Timestamp,
+    pub(crate) now: Timestamp,
+    pub(crate) what: What,
+}
+
+/// What is removed.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// Nothing: the lease alone.
+    Nothing,
+    /// The content of these rows, by id and the time they were finished. One that was finished
+    /// again since, or is emptied already, is left alone.
+    Content(Vec<(String, i64)>),
+    /// Archived rows that arrived and were repeated last before this moment, so many at most.
+    Keys { before: Timestamp, limit: i64 },
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removed {
+    /// Another host holds the lease; nothing was done.
+    Elsewhere,
+    /// So many rows.
+    Rows(u64),
+}
+
+/// Runs removals inside the transaction that `connection` is in.
+pub(crate) async fn run(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    removals: &[Removal],
+) -> Result<Vec<Removed>, Fault> {
+    let mut answers = Vec::with_capacity(removals.len());
+    for removal in removals {
+        if !held(connection, removal).await? {
+            answers.push(Removed::Elsewhere);
+            continue;
+        }
+        let rows = match &removal.what {
+            What::Nothing => 0,
+            What::Content(rows) => empty(connection, dialect, rows, removal.now).await?,
+            What::Keys { before, limit } => forget(connection, dialect, *before, *limit).await?,
+        };
+        answers.push(Removed::Rows(u64::try_from(rows).unwrap_or(u64::MAX)));
+    }
+    Ok(answers)
+}
+
+/// Takes the lease or keeps it; `false` where another host has it.
+async fn held(connection: &mut AnyConnection, removal: &Removal) -> Result<bool, sqlx::Error> {
+    batch::count();
+    let row = sqlx::query::<Any>(
+        "insert into leases (name, owner, until_ms) values ('retention', $1, $2) \
+         on conflict (name) do update set owner = excluded.owner, until_ms = excluded.until_ms \
+         where leases.owner = excluded.owner or leases.until_ms <= $3 returning name",
+    )
+    .bind(removal.owner.as_str())
+    .bind(removal.until.as_ms())
+    .bind(removal.now.as_ms())
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Locks are taken in the order in which accepting and settling take them.
+async fn empty(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    rows: &[(String, i64)],
+    now: Timestamp,
+) -> Result<usize, sqlx::Error> {
+    let rows: Vec<[Cell; 2]> =
+        rows.iter().map(|(id, finished)| [id.as_str().into(), (*finished).into()]).collect();
+    let locked = Statement { suffix: dialect.lock(Lock::Update), ..FINISHED };
+    let mut ids = Vec::with_capacity(rows.len());
+    for row in fetch(connection, locked, &rows).await? {
+        ids.push([row.try_get::<String, _>("id")?.into(), now.as_ms().into()]);
+    }
+    Ok(fetch(connection, EMPTY, &ids).await?.len())
+}
+
+async fn forget(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    before: Timestamp,
+    limit: i64,
+) -> Result<usize, sqlx::Error> {
+    batch::count();
+    let rows = sqlx::query::<Any>(OLD)
+        .bind(first_id_of(before))
+        .bind(before.as_ms())
+        .bind(limit)
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut ids: Vec<[Cell; 1]> = Vec::with_capacity(rows.len());
+    for row in rows {
+        ids.push([row.try_get::<String, _>("id")?.into()]);
+    }
+    let locked = Statement { suffix: dialect.lock(Lock::Update), ..ARCHIVED };
+    fetch(connection, locked, &ids).await?;
+    fetch(connection, FORGET_ATTEMPTS, &ids).await?;
+    Ok(fetch(connection, FORGET, &ids).await?.len())
+}
+
+/// The smallest id of a moment: ids are UUIDs of version 7 and begin with their time.
+fn first_id_of(moment: Timestamp) -> String {
+    let ms = u128::try_from(moment.as_ms().clamp(0, MS_MAX)).unwrap_or(0);
+    Uuid::from_u128(ms << 80_u32).to_string()
+}
+
+const FINISHED: Statement = Statement {
+    columns: "row_id, finished_ms",
+    text: "select t.id from v join inbox t on t.id = v.row_id \
+           and t.finished_at_ms = v.finished_ms \
+           where t.state = 'done' and t.archived_at_ms is null \
+           order by t.channel, t.delivery_key, t.part",
+    suffix: "",
+};
+
+const EMPTY: Statement = Statement {
+    columns: "row_id, now_ms",
+    text: "update inbox set body = '', headers = '', raw = null, payer = null, scratch = null, \
+           reason_text = null, archived_at_ms = v.now_ms from v where inbox.id = v.row_id \
+           returning inbox.id",
+    suffix: "",
+};
+
+/// Ids sort by arrival, so the oldest rows are the first of the primary key: no index more.
+const OLD: &str = "select id from inbox where id < $1 and archived_at_ms is not null \
+                   and last_seen_at_ms < $2 order by id limit $3";
+
+const ARCHIVED: Statement = Statement {
+    columns: "row_id",
+    text: "select t.id from v join inbox t on t.id = v.row_id where t.archived_at_ms is not null \
+           order by t.channel, t.delivery_key, t.part",
+    suffix: "",
+};
+
+const FORGET_ATTEMPTS: Statement = Statement {
+    columns: "row_id",
+    text: "delete from attempts where notification_id in (select v.row_id from v) \
+           returning notification_id",
+    suffix: "",
+};
+
+const FORGET: Statement = Statement {
+    columns: "row_id",
+    text: "delete from inbox where id in (select v.row_id from v) \
+           and archived_at_ms is not null returning id",
+    suffix: "",
+};
+
+/// What 48 bits hold.
+const MS_MAX: i64 = (1 << 48) - 1;
+
+#[cfg(test)]
+mod tests {
+    use callgate_core::time::Timestamp;
+
+    use super::first_id_of;
+
+    #[test]
+    fn the_first_id_of_a_moment_sorts_between_the_ids_before_and_after() {
+        let moment = Timestamp::from_ms(1_795_226_400_000);
+        let id = |ms: u64| {
+            let rest = u32::try_from(ms % 1000).unwrap() * 1_000_000;
+            uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ms / 1000, rest))
+                .to_string()
+        };
+        assert!(id(1_795_226_399_999) < first_id_of(moment));
+        assert!(first_id_of(moment) < id(1_795_226_400_000));
+    }
+}

@@ -23,6 +23,15 @@ mod start;
 
 mod crash;
 
+#[path = "../../host/store/tests/conformance/cluster.rs"]
+mod cluster;
+
+mod hosts;
+
+mod load;
+
+mod kill;
+
 mod clients;
 
 mod tidy;

@@ -67,8 +67,7 @@ fn every_file_says_what_it_is_for_and_stays_readable() {
 
 #[test]
 fn the_words_of_the_house_are_used() {
-    let banned =
-        ["Handler", "Manager", "Helper", "Util", "todo!(", "unimplemented!("];
+    let banned = ["Handler", "Manager", "Helper", "Util", "todo!(", "unimplemented!("];
     for file in ours().into_iter().filter(|file| !file.ends_with("tidy.rs")) {
         let text = text(&file);
         for word in banned {

@@ -1,6 +1,6 @@
 //! One list of store stories, told to SQLite and to PostgreSQL.
 //!
-//! Files: `house` opens databases, `gateway` signs callbacks, `acts` are the verbs of the stories,
+//! Files: `cluster` and `house` open databases, `gateway` signs callbacks, `acts` are the verbs of the stories,
 //! which follow by subject.
 #![expect(
     clippy::unwrap_used,
@@ -8,6 +8,8 @@
     clippy::arithmetic_side_effects,
     reason = "a story ends where something is not as it is told"
 )]
+
+mod cluster;
 
 mod house;
 

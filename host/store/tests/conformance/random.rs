@@ -291,6 +291,7 @@ impl<'a> Story<'a> {
                 ((InboxState::Done, None), Settled::Repeated)
             }
             (_, _) if !held => (again, Settled::Conflict),
+            (Outcome::Defer(_), order) => ((InboxState::Ready, Some(now + 50)), standing(order, 0)),
             (Outcome::Keep(_), order) => ((InboxState::Done, None), standing(order, 0)),
             (Outcome::Review(_), order) => ((InboxState::Review, None), standing(order, 0)),
             (Outcome::Advance(step), order) => {

@@ -9,6 +9,7 @@ use crate::error::{Fault, StoreError};
 use crate::lease::{self, Claim, Job};
 use crate::outbox;
 use crate::register::{self, Registered, Registration};
+use crate::repeat::Contradiction;
 use crate::settle::{self, Finishing};
 use crate::settlement::Settled;
 use crate::verdict::Settling;
@@ -75,6 +76,8 @@ pub(crate) struct Answers {
     settles: Vec<Result<Settled, StoreError>>,
     finishes: Vec<Result<Settled, StoreError>>,
     claims: Vec<Vec<Job>>,
+    /// Repeats that say something else than the first message did.
+    pub(crate) contradictions: Vec<Contradiction>,
     /// Whether there may be something to claim that was not there before.
     pub(crate) work: Work,
     /// Whether something was settled.
@@ -134,7 +137,8 @@ impl Group {
         dialect: Dialect,
         order_block_ms: i64,
     ) -> Result<Answers, Fault> {
-        let accepts = accept::run(connection, dialect, &self.accepts.inputs).await?;
+        let (accepts, contradictions) =
+            accept::run(connection, dialect, &self.accepts.inputs).await?;
         let (registers, released) =
             register::run(connection, dialect, &self.registers.inputs).await?;
         let (settles, finishes) = (&self.settles.inputs, &self.finishes.inputs);
@@ -147,6 +151,7 @@ impl Group {
             work: Work::when(stored || settled || released > 0),
             settled: Work::when(settled),
             accepts,
+            contradictions,
             registers,
             settles: verdicts.settles,
             finishes: verdicts.finishes,

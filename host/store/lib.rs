@@ -4,7 +4,7 @@
 //! clock: `now` is always a parameter, in SQL too.
 //!
 //! Reading order: [`Store`] is the way in. What writes waits for one writer (`writer`), which runs
-//! what waits as one transaction (`group`): accepting (`accept`), registering (`register`),
+//! what waits as one transaction (`group`): accepting (`accept`, `repeat`), registering (`register`),
 //! settling (`settlement`, `settle`, `verdict`) and claiming (`lease`). One file per table knows
 //! its columns: `inbox`, `documents`, `history`, `outbox`; `order` looks at all of them. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
@@ -16,6 +16,8 @@ mod writer;
 mod group;
 
 mod accept;
+
+mod repeat;
 
 mod register;
 

@@ -115,6 +115,9 @@ impl Writer {
 
     fn finish(&self, group: Group, answers: Answers) {
         let (work, settled) = (answers.work, answers.settled);
+        for contradiction in &answers.contradictions {
+            contradiction.report();
+        }
         group.answer(answers);
         if work == Work::New {
             self.work.ring();

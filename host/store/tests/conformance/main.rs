@@ -63,6 +63,7 @@ stories! {
         two_hosts_that_hear_the_same_callbacks_store_each_once
         every_part_of_a_combined_callback_is_a_notification
         the_same_key_of_another_channel_is_another_message
+        a_repeat_that_says_something_else_is_counted_and_the_first_one_stands
         an_impossible_callback_fails_alone_and_its_neighbours_are_stored
         what_was_accepted_is_there_after_closing_and_opening
         the_bell_rings_also_for_what_came_before_waiting;

@@ -87,6 +87,10 @@ fn describe() {
         "callgate_oldest_open_seconds",
         "Age of the oldest notification that is due and not done."
     );
+    describe_counter!(
+        "callgate_store_contradictions_total",
+        "Messages with a known delivery key that say something else than the first, by channel."
+    );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
 }
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use metrics::{counter, gauge, histogram};
+use sqlx::{AnyConnection, Connection as _};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -93,20 +94,41 @@ impl Writer {
     }
 
     async fn attempt(&self, group: &Group) -> Result<Answers, Fault> {
+        let mut connection = self.pools.writer.acquire().await?;
+        let ended = self.transact(&mut connection, group).await;
+        match &ended {
+            Ok(_) | Err(Ended { connection: Usable::Yes, .. }) => {}
+            // A database that failed may have ended the transaction by itself, which the
+            // connection does not know: it would refuse every further one.
+            Err(Ended { connection: Usable::No, .. }) => drop(connection.close().await),
+        }
+        ended.map_err(|ended| ended.fault)
+    }
+
+    async fn transact(
+        &self,
+        connection: &mut AnyConnection,
+        group: &Group,
+    ) -> Result<Answers, Ended> {
         let dialect = self.pools.dialect;
         let started = Instant::now();
-        let mut transaction = self.pools.writer.begin_with(dialect.begin()).await?;
+        let broken = |fault| Ended { fault, connection: Usable::No };
+        let mut transaction = connection
+            .begin_with(dialect.begin())
+            .await
+            .map_err(|error| broken(Fault::from(error)))?;
         let answers = group.run(&mut transaction, dialect, self.order_block_ms).await;
         let answers = match answers {
             Ok(answers) => answers,
             Err(fault) => {
-                // A connection that cannot roll back is broken, and the pool will find out.
-                drop(transaction.rollback().await);
-                return Err(fault);
+                let rolled_back = transaction.rollback().await.is_ok();
+                let usable = rolled_back && matches!(fault, Fault::Group(_));
+                let connection = if usable { Usable::Yes } else { Usable::No };
+                return Err(Ended { fault, connection });
             }
         };
         let ran = Instant::now();
-        transaction.commit().await.map_err(commit_fault)?;
+        transaction.commit().await.map_err(|error| broken(commit_fault(error)))?;
         histogram!("callgate_store_group_size").record(small(group.len()));
         histogram!("callgate_store_run_seconds").record(ran.duration_since(started).as_secs_f64());
         histogram!("callgate_store_commit_seconds").record(ran.elapsed().as_secs_f64());
@@ -126,6 +148,20 @@ impl Writer {
             self.settled.ring();
         }
     }
+}
+
+/// A transaction that failed.
+#[derive(Debug)]
+struct Ended {
+    fault: Fault,
+    connection: Usable,
+}
+
+/// Whether a connection may run another transaction.
+#[derive(Debug, Clone, Copy)]
+enum Usable {
+    Yes,
+    No,
 }
 
 /// A commit that failed is nobody's fault in particular.

@@ -32,6 +32,10 @@ mod load;
 
 mod kill;
 
+mod races;
+
+mod disk;
+
 mod clients;
 
 mod tidy;

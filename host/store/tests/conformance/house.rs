@@ -1,7 +1,7 @@
 //! Where stories are told: a fresh database each, of SQLite or of a throw-away PostgreSQL cluster.
 
 use callgate_store::{Settings, Store};
-use sqlx::{Any, AnyConnection, Connection, Row};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Row};
 
 use crate::cluster::Cluster;
 
@@ -15,7 +15,13 @@ pub(crate) struct House {
 impl House {
     /// A file in a new folder.
     pub(crate) fn sqlite() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        // In memory where there is such a folder: stories kill no machine, and thousands of them
+        // would wait for the disk most of the time.
+        let shared = std::path::Path::new("/dev/shm");
+        let folder = match tempfile::tempdir_in(shared) {
+            Ok(folder) => folder,
+            Err(_) => tempfile::tempdir().unwrap(),
+        };
         let path = folder.path().join("store.db");
         let url = format!("sqlite://{}", path.display());
         let settings = Settings { url, ..Settings::default() };
@@ -53,9 +59,14 @@ impl House {
 
     /// Runs statements behind the store's back.
     pub(crate) async fn execute(&self, sql: &'static str) {
+        self.execute_text(sql.to_owned()).await;
+    }
+
+    /// The same with a text that was put together.
+    pub(crate) async fn execute_text(&self, sql: String) {
         sqlx::any::install_default_drivers();
         let mut connection = AnyConnection::connect(&self.settings.url).await.unwrap();
-        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
     }
 }

@@ -27,6 +27,8 @@ mod registering;
 
 mod opening;
 
+mod model;
+
 mod random;
 
 mod crowd;
@@ -102,7 +104,8 @@ stories! {
         registering_and_parking_on_two_hosts_never_miss_each_other
         an_order_shows_everything_about_itself;
     random:
-        a_thousand_random_acts_agree_with_a_small_model;
+        thousands_of_random_stories_agree_with_a_small_model
+        a_difference_is_found_and_cut_down_to_a_few_acts;
     crowd:
         three_hosts_and_shuffled_repeats_pay_every_order_once;
 }

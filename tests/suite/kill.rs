@@ -78,7 +78,7 @@ impl Field {
                 let _ = tokio::time::timeout(Duration::from_secs(2), reached).await;
             }
         }
-        let host = &mut self.hosts[victim];
+        let host = self.hosts.get_mut(victim).expect("one of the hosts");
         assert!(host.lives(), "seed {}: it died by itself: {}", self.seed, host.log());
         host.kill();
         self.load.place(victim, None);
@@ -86,7 +86,9 @@ impl Field {
         if let Moment::WhileStarting(hundredths) = moment {
             let hundredths = u32::try_from(hundredths).expect("below 100");
             let _stdout = host.spawn();
-            tokio::time::sleep(self.start.saturating_mul(hundredths) / 100).await;
+            let start = self.start.saturating_mul(hundredths);
+            let pause = start.checked_div(100).unwrap_or_default();
+            tokio::time::sleep(pause).await;
             host.kill();
             kills = 2;
         }

@@ -66,7 +66,8 @@ impl Load {
 
     /// Says where a host listens now, or that it is dead.
     pub(crate) fn place(&self, host: usize, addresses: Option<Addresses>) {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)[host] = addresses;
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        *hosts.get_mut(host).expect("a host of this load") = addresses;
     }
 
     /// How many posts were answered with success so far.
@@ -107,12 +108,12 @@ impl Load {
         let stage = Stage::new(&keys().0.accounts, channel, now());
         let purchase = stage.purchase(&mut draw).numbered(index);
         // Most messages are acknowledged once and never sent again: one that is lost stays lost.
-        let mut notices = vec![(stage.payment(&purchase, &mut draw), 1)];
-        match draw.below(4) {
-            0 => notices.push((stage.payment(&purchase, &mut draw), 1)),
-            1 => notices[0].1 = 2,
-            _ => {}
-        }
+        let first = stage.payment(&purchase, &mut draw);
+        let notices = match draw.below(4) {
+            0 => vec![(first, 1), (stage.payment(&purchase, &mut draw), 1)],
+            1 => vec![(first, 2)],
+            _ => vec![(first, 1)],
+        };
         (Told { stage, purchase, notices }, draw)
     }
 

@@ -61,6 +61,12 @@ impl Host {
                 command
             }
         };
+        // What is meant for the tests is no configuration.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("CALLGATE_") {
+                command.env_remove(name);
+            }
+        }
         let mut child = command
             .args(["serve", "--config"])
             .arg(self.folder.path().join("callgate.toml"))

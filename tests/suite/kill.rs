@@ -1,7 +1,7 @@
 //! The kill test: hosts under load of signed callbacks die at random moments, again and again;
 //! nothing acknowledged is missing afterwards and nothing happened twice.
 //!
-//! `CALLGATE_CRASH_SEED` repeats a schedule, `CALLGATE_CRASH_ROUNDS` makes it longer: that is what
+//! `CALLGATE_TEST_CRASH_SEED` repeats a schedule, `CALLGATE_TEST_CRASH_ROUNDS` makes it longer: that is what
 //! `cargo xtask crash` sets. The machine's own timing is not in the seed.
 
 use std::sync::Arc;
@@ -126,8 +126,10 @@ impl Field {
 
 /// The seed of this run, printed so that it can be given again.
 fn seed() -> u64 {
-    let given = std::env::var_os("CALLGATE_CRASH_SEED").map(|text| {
-        text.to_str().and_then(|text| text.parse().ok()).expect("CALLGATE_CRASH_SEED is a number")
+    let given = std::env::var_os("CALLGATE_TEST_CRASH_SEED").map(|text| {
+        text.to_str()
+            .and_then(|text| text.parse().ok())
+            .expect("CALLGATE_TEST_CRASH_SEED is a number")
     });
     let id = uuid::Uuid::now_v7();
     let drawn = id
@@ -135,16 +137,16 @@ fn seed() -> u64 {
         .iter()
         .fold(0u64, |sum, byte| sum.wrapping_mul(257).wrapping_add(u64::from(*byte)));
     let seed = given.unwrap_or(drawn % 1_000_000_000);
-    eprintln!("kill test: CALLGATE_CRASH_SEED={seed} repeats this schedule");
+    eprintln!("kill test: CALLGATE_TEST_CRASH_SEED={seed} repeats this schedule");
     seed
 }
 
 /// How many kills a story has: its share of the rounds that are asked for.
 fn kills(share: u32) -> u32 {
-    let asked = std::env::var_os("CALLGATE_CRASH_ROUNDS").map(|text| {
+    let asked = std::env::var_os("CALLGATE_TEST_CRASH_ROUNDS").map(|text| {
         text.to_str()
             .and_then(|text| text.parse::<u32>().ok())
-            .expect("CALLGATE_CRASH_ROUNDS is a number")
+            .expect("CALLGATE_TEST_CRASH_ROUNDS is a number")
     });
     asked.map_or(share, |rounds| rounds.saturating_mul(share).div_ceil(KILLS))
 }

@@ -29,12 +29,12 @@ impl Crash {
             .args(["--", "--nocapture", "--test-threads", "1"])
             .env("CARGO_TARGET_DIR", workspace::target())
             .env("CALLGATE_TEST_PLUGINS", built.folder())
-            .env("CALLGATE_CRASH_ROUNDS", self.rounds.to_string());
+            .env("CALLGATE_TEST_CRASH_ROUNDS", self.rounds.to_string());
         if let Some(binaries) = postgres::find_or_install()? {
             test.env("CALLGATE_TEST_POSTGRES", binaries);
         }
         if let Some(seed) = self.seed {
-            test.env("CALLGATE_CRASH_SEED", seed.to_string());
+            test.env("CALLGATE_TEST_CRASH_SEED", seed.to_string());
         }
         workspace::run(&mut test)
     }

@@ -1,6 +1,6 @@
 //! Thousands of stories of chance; one that fails is cut down to the acts that it needs.
 //!
-//! `CALLGATE_MODEL_SEED` repeats a run, `CALLGATE_MODEL_CASES` makes it longer.
+//! `CALLGATE_TEST_MODEL_SEED` repeats a run, `CALLGATE_TEST_MODEL_CASES` makes it longer.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +11,10 @@ use crate::house::House;
 use crate::model::{Dice, Model, Story};
 
 pub(crate) async fn thousands_of_random_stories_agree_with_a_small_model(house: &House) {
-    let first = number("CALLGATE_MODEL_SEED").unwrap_or_else(drawn);
+    let first = number("CALLGATE_TEST_MODEL_SEED").unwrap_or_else(drawn);
     let usual = if house.settings.url.starts_with("sqlite") { CASES } else { CASES_OF_A_SERVER };
-    let cases = number("CALLGATE_MODEL_CASES").unwrap_or(usual);
-    eprintln!("random stories: CALLGATE_MODEL_SEED={first} repeats this run");
+    let cases = number("CALLGATE_TEST_MODEL_CASES").unwrap_or(usual);
+    eprintln!("random stories: CALLGATE_TEST_MODEL_SEED={first} repeats this run");
     let mut teller = Teller::new(house, Model::Right).await;
     for seed in first..first.saturating_add(cases) {
         let acts = acts(seed);

@@ -26,6 +26,8 @@ use tokio::time::Instant;
 mod acts;
 #[path = "bare.rs"]
 mod bare;
+#[path = "../host/store/tests/conformance/cluster.rs"]
+mod cluster;
 #[path = "../host/store/tests/conformance/gateway.rs"]
 #[expect(dead_code, reason = "the stories use the rest")]
 mod gateway;

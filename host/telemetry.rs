@@ -119,6 +119,10 @@ fn describe() {
         "callgate_retention_step_seconds",
         "Duration of retention's steps by act, waiting for the writer included."
     );
+    describe_counter!(
+        "callgate_store_contradictions_total",
+        "Messages with a known delivery key that say something else than the first, by channel."
+    );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
 }
 

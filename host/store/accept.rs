@@ -11,6 +11,7 @@ use crate::batch::{Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
 use crate::order::NAMES;
+use crate::repeat::{Contradiction, contradictions};
 
 /// A callback whose signature was checked, and where it came in.
 #[derive(Debug, Clone)]
@@ -80,14 +81,14 @@ impl Arrival {
     }
 }
 
-/// Stores the arrivals; one receipt for each, in their order.
+/// Stores the arrivals; one receipt for each, in their order, and what contradicts itself.
 pub(crate) async fn run(
     connection: &mut AnyConnection,
     dialect: Dialect,
     arrivals: &[Arrival],
-) -> Result<Vec<Receipt>, Fault> {
+) -> Result<(Vec<Receipt>, Vec<Contradiction>), Fault> {
     if arrivals.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let orders = resolve(connection, dialect, arrivals).await?;
     // Two rows of one statement must not meet in one conflict, so repeats inside the group are
@@ -122,7 +123,7 @@ pub(crate) async fn run(
     for row in fetch(connection, INSERT, &cells).await? {
         stored.insert(row.try_get::<String, _>("id")?);
     }
-    Ok(arrivals
+    let receipts: Vec<Receipt> = arrivals
         .iter()
         .map(|arrival| {
             let ids = arrival.ids.iter().filter(|id| stored.contains(*id)).cloned();
@@ -131,7 +132,11 @@ pub(crate) async fn run(
                 ids => Receipt::New(ids),
             }
         })
-        .collect())
+        .collect();
+    let seen = arrivals.iter().zip(&receipts).filter(|(_, receipt)| **receipt == Receipt::Seen);
+    let repeats: Vec<&Arrival> = seen.map(|(arrival, _)| arrival).collect();
+    let contradictions = contradictions(connection, &repeats).await?;
+    Ok((receipts, contradictions))
 }
 
 /// Finds the order behind each order number that is given.

@@ -103,11 +103,32 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Pools, StoreError> {
     // A pool tries again until its time is up, and then no longer knows why. At the start the
     // reason is what counts, so one connection is tried without a pool.
     let mut first = AnyConnection::connect(&url).await?;
-    sqlx::raw_sql(AssertSqlSafe(dialect.greeting(wait_ms))).execute(&mut first).await?;
+    greet(&mut first, dialect, wait_ms).await?;
     first.close().await?;
     let writer = pool(1).connect(&url).await?;
     let readers = pool(settings.readers).connect(&url).await?;
     Ok(Pools { writer, readers, dialect })
+}
+
+/// Greets the first connection. The switch of a new file to a write-ahead log does not wait for
+/// another program that switches it at the same moment, so here it is tried again.
+async fn greet(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    wait_ms: u32,
+) -> Result<(), StoreError> {
+    let mut left = wait_ms.div_euclid(GREETING_PAUSE_MS);
+    loop {
+        let greeting = AssertSqlSafe(dialect.greeting(wait_ms));
+        match sqlx::raw_sql(greeting).execute(&mut *connection).await {
+            Ok(_) => return Ok(()),
+            Err(error) if left > 0 && StoreError::is_locked(&error) => {
+                left = left.saturating_sub(1);
+                tokio::time::sleep(Duration::from_millis(u64::from(GREETING_PAUSE_MS))).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Looks whether the server is new enough, and makes `blob` a name for bytes on PostgreSQL.
@@ -124,10 +145,7 @@ pub(crate) async fn prepare(
             .fetch_one(&mut *connection)
             .await?;
             let version: i64 = row.try_get("version")?;
-            if version < POSTGRES_MIN {
-                let problem = format!("server is PostgreSQL {version}, expected {POSTGRES_MIN}");
-                return Err(StoreError::Settings { field: "url", problem });
-            }
+            new_enough(version)?;
             // A second host that starts at the same moment gets an error in here and passes on.
             let text = "do $$ begin create domain blob as bytea; exception \
                         when duplicate_object or unique_violation then null; end $$";
@@ -143,6 +161,17 @@ pub(crate) fn sqlite_file(url: &str) -> Result<Option<PathBuf>, StoreError> {
         (Dialect::Postgres, _) => Ok(None),
         (Dialect::Sqlite, _) => Ok(url.strip_prefix("sqlite://").map(PathBuf::from)),
     }
+}
+
+/// Holds a server's `server_version_num` against the oldest that the statements are tested on.
+fn new_enough(version: i64) -> Result<(), StoreError> {
+    if version >= POSTGRES_MIN {
+        return Ok(());
+    }
+    let (major, minor) = (version.div_euclid(10_000), version.rem_euclid(10_000));
+    let oldest = POSTGRES_MIN.div_euclid(10_000);
+    let problem = format!("server is PostgreSQL {major}.{minor}, expected {oldest} or later");
+    Err(StoreError::Settings { field: "url", problem })
 }
 
 /// Reads `store.url`.
@@ -195,12 +224,15 @@ pub(crate) fn percent_encoded(path: &str) -> String {
 /// The oldest server that the statements are tested on, in its own notation: PostgreSQL 15.
 const POSTGRES_MIN: i64 = 150_000;
 
+/// The pause between two greetings of a file that another program holds.
+const GREETING_PAUSE_MS: u32 = 20;
+
 /// Prepared statements a PostgreSQL connection keeps: every text in eleven sizes.
 const STATEMENTS_CACHED: u32 = 600;
 
 #[cfg(test)]
 mod tests {
-    use super::target;
+    use super::{new_enough, target};
 
     fn problem(url: &str) -> String {
         target(url).map_or_else(|error| error.to_string(), |(_, url)| url)
@@ -218,6 +250,13 @@ mod tests {
             problem("sqlite:///no/such/folder/x.db").contains("/no/such/folder does not exist")
         );
         assert!(problem("sqlite:///usr").contains("/usr is a folder"));
+    }
+
+    #[test]
+    fn a_server_that_is_too_old_is_named_with_what_was_expected() {
+        assert!(new_enough(150_000).is_ok());
+        let problem = new_enough(140_012).unwrap_err().to_string();
+        assert_eq!(problem, "store.url: server is PostgreSQL 14.12, expected 15 or later");
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub enum StoreError {
         /// The last one that is known.
         known: i64,
     },
+    /// Another host migrates the database, and was not done within `store.wait_ms`.
+    #[error("another host is changing the schema of this database: start again when it is done")]
+    Migrating,
     /// The database does not let us in, or not do what we must.
     #[error("database denies access: {what}")]
     Denied {
@@ -85,9 +88,18 @@ impl StoreError {
             Self::Settings { .. } | Self::RetentionSettings { .. } => "store.settings",
             Self::Archive { .. } => "store.archive",
             Self::Newer { .. } => "store.newer",
+            Self::Migrating => "store.migrating",
             Self::Denied { .. } => "store.denied",
             Self::Closed => "store.closed",
         }
+    }
+
+    /// Whether somebody else holds what is wanted: SQLITE_BUSY, SQLITE_LOCKED, or PostgreSQL's
+    /// `lock_not_available`.
+    pub(crate) fn is_locked(error: &sqlx::Error) -> bool {
+        let code = error.as_database_error().and_then(|error| error.code());
+        let Some(code) = code else { return false };
+        code == "55P03" || code.parse::<u32>().is_ok_and(|code| [5, 6].contains(&(code % 256)))
     }
 
     pub(crate) fn invalid(what: impl Into<String>) -> Self {

@@ -11,6 +11,7 @@ use crate::lease::{self, Claim, Job};
 use crate::operate::{self, Done, Operating};
 use crate::outbox;
 use crate::register::{self, Registered, Registration};
+use crate::repeat::Contradiction;
 use crate::retention::removal::{self, Removal, Removed};
 use crate::settle::{self, Finishing};
 use crate::settlement::Settled;
@@ -91,6 +92,8 @@ pub(crate) struct Answers {
     redeliveries: Vec<i64>,
     operates: Vec<Done>,
     removals: Vec<Removed>,
+    /// Repeats that say something else than the first message did.
+    pub(crate) contradictions: Vec<Contradiction>,
     /// Whether there may be something to claim that was not there before.
     pub(crate) work: Work,
     /// Whether something was settled.
@@ -158,7 +161,8 @@ impl Group {
         dialect: Dialect,
         order_block_ms: i64,
     ) -> Result<Answers, Fault> {
-        let accepts = accept::run(connection, dialect, &self.accepts.inputs).await?;
+        let (accepts, contradictions) =
+            accept::run(connection, dialect, &self.accepts.inputs).await?;
         let (registers, released) =
             register::run(connection, dialect, &self.registers.inputs).await?;
         let (settles, finishes) = (&self.settles.inputs, &self.finishes.inputs);
@@ -176,6 +180,7 @@ impl Group {
             work: Work::when(stored || settled || released > 0 || freed > 0),
             settled: Work::when(settled),
             accepts,
+            contradictions,
             registers,
             settles: verdicts.settles,
             finishes: verdicts.finishes,

@@ -4,7 +4,8 @@
 //! clock: `now` is always a parameter, in SQL too.
 //!
 //! Reading order: [`Store`] is the way in. What writes waits for one writer (`writer`), which runs
-//! what waits as one transaction (`group`): accepting (`accept`), registering (`register`),
+//! what waits as one transaction (`group`): accepting (`accept`, `repeat`), registering
+//! (`register`),
 //! settling (`settlement`, `settle`, `verdict`), claiming (`lease`) and delivering (`sinks`). One
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
 //! `attempt`, `audit`; `order` looks at the first of them. What people may do is in `operators`,
@@ -19,6 +20,8 @@ mod writer;
 mod group;
 
 mod accept;
+
+mod repeat;
 
 mod register;
 

@@ -1,9 +1,9 @@
 //! The schema: embedded migrations, run when the store is opened.
 
-use sqlx::SqlSafeStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{AnyConnection, Connection as _, SqlSafeStr};
 
-use crate::dialect::{Pools, prepare};
+use crate::dialect::{Dialect, Pools, prepare};
 use crate::error::StoreError;
 
 /// Brings the database to this program's schema.
@@ -11,14 +11,26 @@ pub(crate) async fn migrate(pools: &Pools) -> Result<(), StoreError> {
     let mut connection = pools.writer.acquire().await?;
     prepare(&mut connection, pools.dialect).await?;
     let migrator = Migrator::with_migrations(known());
-    match migrator.run_direct(None, &mut *connection, false).await {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            // The connection may still hold the lock of the migrations: it must not be reused.
-            drop(connection.close().await);
-            Err(explain(error))
-        }
+    let done = match pools.dialect {
+        // PostgreSQL's migrations have a lock of their own; SQLite's have none, so the writer's
+        // lock keeps two programs apart that start on one file.
+        Dialect::Sqlite => under_the_writers_lock(&mut connection, &migrator).await,
+        Dialect::Postgres => migrator.run_direct(None, &mut *connection, false).await,
+    };
+    if done.is_err() {
+        // The connection may still hold the lock of the migrations: it must not be reused.
+        drop(connection.close().await);
     }
+    done.map_err(explain)
+}
+
+async fn under_the_writers_lock(
+    connection: &mut AnyConnection,
+    migrator: &Migrator,
+) -> Result<(), MigrateError> {
+    let mut transaction = connection.begin_with(Dialect::Sqlite.begin()).await?;
+    migrator.run_direct(None, &mut *transaction, false).await?;
+    Ok(transaction.commit().await?)
 }
 
 /// The migrations of this program, in their order.
@@ -38,6 +50,9 @@ fn explain(error: MigrateError) -> StoreError {
         return StoreError::Newer { version, known };
     }
     if let MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) = error {
+        if StoreError::is_locked(&error) {
+            return StoreError::Migrating;
+        }
         return error.into();
     }
     StoreError::corrupt(error.to_string())

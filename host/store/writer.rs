@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use metrics::{counter, gauge, histogram};
+use sqlx::{AnyConnection, Connection as _};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -97,9 +98,29 @@ impl Writer {
     }
 
     async fn attempt(&self, group: &Group) -> Result<Answers, Fault> {
+        let mut connection = self.pools.writer.acquire().await?;
+        let ended = self.transact(&mut connection, group).await;
+        match &ended {
+            Ok(_) | Err(Ended { connection: Usable::Yes, .. }) => {}
+            // A database that failed may have ended the transaction by itself, which the
+            // connection does not know: it would refuse every further one.
+            Err(Ended { connection: Usable::No, .. }) => drop(connection.close().await),
+        }
+        ended.map_err(|ended| ended.fault)
+    }
+
+    async fn transact(
+        &self,
+        connection: &mut AnyConnection,
+        group: &Group,
+    ) -> Result<Answers, Ended> {
         let dialect = self.pools.dialect;
         let started = Instant::now();
-        let mut transaction = self.pools.writer.begin_with(dialect.begin()).await?;
+        let broken = |fault| Ended { fault, connection: Usable::No };
+        let mut transaction = connection
+            .begin_with(dialect.begin())
+            .await
+            .map_err(|error| broken(Fault::from(error)))?;
         let counted = async {
             let answers = group.run(&mut transaction, dialect, self.order_block_ms).await;
             (answers, STATEMENTS.with(Cell::get))
@@ -108,13 +129,14 @@ impl Writer {
         let answers = match answers {
             Ok(answers) => answers,
             Err(fault) => {
-                // A connection that cannot roll back is broken, and the pool will find out.
-                drop(transaction.rollback().await);
-                return Err(fault);
+                let rolled_back = transaction.rollback().await.is_ok();
+                let usable = rolled_back && matches!(fault, Fault::Group(_));
+                let connection = if usable { Usable::Yes } else { Usable::No };
+                return Err(Ended { fault, connection });
             }
         };
         let ran = Instant::now();
-        transaction.commit().await.map_err(commit_fault)?;
+        transaction.commit().await.map_err(|error| broken(commit_fault(error)))?;
         // Its beginning and its end are statements too.
         self.tally.add(group.len(), statements.saturating_add(2));
         histogram!("callgate_store_group_size").record(small(group.len()));
@@ -125,6 +147,9 @@ impl Writer {
 
     fn finish(&self, group: Group, answers: Answers) {
         let (work, settled) = (answers.work, answers.settled);
+        for contradiction in &answers.contradictions {
+            contradiction.report();
+        }
         group.answer(answers);
         if work == Work::New {
             self.work.ring();
@@ -133,6 +158,20 @@ impl Writer {
             self.settled.ring();
         }
     }
+}
+
+/// A transaction that failed.
+#[derive(Debug)]
+struct Ended {
+    fault: Fault,
+    connection: Usable,
+}
+
+/// Whether a connection may run another transaction.
+#[derive(Debug, Clone, Copy)]
+enum Usable {
+    Yes,
+    No,
 }
 
 /// A commit that failed is nobody's fault in particular.

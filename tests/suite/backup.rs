@@ -9,7 +9,7 @@ use callgate_trigger::burst::Burst;
 use callgate_trigger::channel::Channel;
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
+use crate::drill_cluster::Cluster;
 use crate::house::{House, callgate, keys, now, stage};
 
 /// Callbacks that stream past the backup.

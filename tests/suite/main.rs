@@ -7,7 +7,7 @@
 
 mod house;
 
-mod cluster;
+mod drill_cluster;
 
 mod cases;
 
@@ -35,7 +35,19 @@ mod sinks;
 mod deliver;
 
 mod backup;
+#[path = "../../host/store/tests/conformance/cluster.rs"]
+mod cluster;
 mod outage;
+
+mod hosts;
+
+mod load;
+
+mod kill;
+
+mod races;
+
+mod disk;
 
 mod clients;
 

@@ -14,6 +14,8 @@ mod demo;
 
 mod test;
 
+mod crash;
+
 mod postgres;
 
 mod nats;
@@ -40,6 +42,8 @@ enum Task {
     Demo(demo::Demo),
     /// What CI runs: formats, lints, guests, tests on both databases.
     Test,
+    /// The kill test, with as many kills as you like and a seed that repeats the schedule.
+    Crash(crash::Crash),
     /// Build the processors of `plugins/` to components in `target/plugins/`.
     Plugins(plugins::Plugins),
     /// Bans, licences and sources of every dependency.
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Demo(demo) => demo.run(),
         Task::Test => test::run(),
+        Task::Crash(crash) => crash.run(),
         Task::Plugins(plugins) => plugins.run(),
         Task::Audit => audit::run(),
     };

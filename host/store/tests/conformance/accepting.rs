@@ -155,3 +155,23 @@ pub(crate) async fn the_bell_rings_also_for_what_came_before_waiting(house: &Hou
         () = std::future::ready(()) => {}
     }
 }
+
+pub(crate) async fn a_repeat_that_says_something_else_is_counted_and_the_first_one_stands(
+    house: &House,
+) {
+    let store = house.open().await;
+    let first = payment("d1", "o1", "t1");
+    let id = accept(&store, first.clone(), 0).await;
+    // Alone, and two in one group; what differs is the order, then the meaning.
+    for ms in [10, 20] {
+        let (one, two) = tokio::join!(
+            store.accept(payment("d1", "o2", "t1"), at(ms)),
+            store.accept(payment("d1", "o1", "t2"), at(ms)),
+        );
+        assert_eq!((one.unwrap(), two.unwrap()), (Receipt::Seen, Receipt::Seen));
+    }
+    let stored = store.notification(&id).await.unwrap().unwrap();
+    assert_eq!(stored.notification, first.verified.notifications()[0]);
+    assert_eq!((stored.seen, stored.subject.as_deref()), (5, Some("o1")));
+    assert_eq!(house.number("select cast(count(*) as bigint) from inbox").await, 1);
+}

@@ -1,6 +1,6 @@
 //! One list of store stories, told to SQLite and to PostgreSQL.
 //!
-//! Files: `house` opens databases, `gateway` signs callbacks, `acts` are the verbs of the stories,
+//! Files: `cluster` and `house` open databases, `gateway` signs callbacks, `acts` are the verbs of the stories,
 //! which follow by subject.
 #![expect(
     clippy::unwrap_used,
@@ -8,6 +8,8 @@
     clippy::arithmetic_side_effects,
     reason = "a story ends where something is not as it is told"
 )]
+
+mod cluster;
 
 mod house;
 
@@ -33,6 +35,7 @@ mod operating;
 mod copying;
 
 mod counting;
+mod model;
 
 mod random;
 
@@ -70,6 +73,7 @@ stories! {
         two_hosts_that_hear_the_same_callbacks_store_each_once
         every_part_of_a_combined_callback_is_a_notification
         the_same_key_of_another_channel_is_another_message
+        a_repeat_that_says_something_else_is_counted_and_the_first_one_stands
         an_impossible_callback_fails_alone_and_its_neighbours_are_stored
         what_was_accepted_is_there_after_closing_and_opening
         the_bell_rings_also_for_what_came_before_waiting;
@@ -136,7 +140,8 @@ stories! {
     counting:
         a_group_costs_the_same_statements_whatever_its_size;
     random:
-        a_thousand_random_acts_agree_with_a_small_model;
+        thousands_of_random_stories_agree_with_a_small_model
+        a_difference_is_found_and_cut_down_to_a_few_acts;
     crowd:
         three_hosts_and_shuffled_repeats_pay_every_order_once;
 }

@@ -3,8 +3,8 @@
 use callgate_store::{Settings, Store};
 use sqlx::{AnyConnection, Connection as _};
 
-use crate::acts::at;
-use crate::gateway::payment;
+use crate::acts::{accept, at, claim_one, done, paid, register, settle, settlement};
+use crate::gateway::{BUSINESS, payment};
 use crate::house::House;
 
 #[tokio::test]
@@ -104,11 +104,83 @@ async fn a_server_that_drops_connections_is_found_again() {
     assert_eq!(store.counts().await.unwrap().ready, 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn hosts_that_start_together_migrate_once() {
-    let Some(house) = House::postgres().await else { return };
-    let (one, two, three) = tokio::join!(house.open(), house.open(), house.open());
-    one.accept(payment("d1", "o1", "t1"), at(0)).await.unwrap();
-    assert_eq!(two.counts().await.unwrap(), three.counts().await.unwrap());
-    assert_eq!(house.number("select cast(count(*) as bigint) from _sqlx_migrations").await, 7);
+    for _ in 0..10 {
+        for house in [Some(House::sqlite()), House::postgres().await].into_iter().flatten() {
+            let tasks = (0..4).map(|_| {
+                let settings = house.settings.clone();
+                tokio::spawn(async move { Store::open(&settings).await })
+            });
+            let mut hosts = Vec::new();
+            for task in tasks.collect::<Vec<_>>() {
+                hosts.push(task.await.unwrap().unwrap());
+            }
+            hosts[0].accept(payment("d1", "o1", "t1"), at(0)).await.unwrap();
+            assert_eq!(hosts[3].counts().await.unwrap().ready, 1);
+            let twice = "select cast(count(*) - count(distinct version) as bigint) \
+                         from _sqlx_migrations";
+            assert_eq!(house.number(twice).await, 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_another_host_is_running_is_named() {
+    let sqlite = (House::sqlite(), "begin immediate");
+    // Whoever migrates a PostgreSQL database holds a lock on its list of migrations.
+    let postgres = House::postgres().await.map(|house| {
+        let lock = "begin; lock table _sqlx_migrations in access exclusive mode";
+        (house, lock)
+    });
+    for (house, lock) in [Some(sqlite), postgres].into_iter().flatten() {
+        house.open().await.close().await;
+        // One migration is still to be run.
+        house.execute("drop table outbox; drop table counters").await;
+        house.execute("delete from _sqlx_migrations where version >= 4").await;
+        let mut other = AnyConnection::connect(&house.settings.url).await.unwrap();
+        sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+        let settings = Settings { wait_ms: 100, ..house.settings.clone() };
+        let error = Store::open(&settings).await.unwrap_err();
+        assert_eq!(error.code(), "store.migrating", "{error}");
+        sqlx::raw_sql("rollback").execute(&mut other).await.unwrap();
+        other.close().await.unwrap();
+        house.open().await.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_running_host_goes_on_when_a_newer_one_expands_the_schema() {
+    for house in [Some(House::sqlite()), House::postgres().await].into_iter().flatten() {
+        let old = house.open().await;
+        register(&old, "o1").await;
+        accept(&old, payment("d1", "o1", "t1"), 0).await;
+        // What an expanding migration may do: new tables, new columns that may be empty or have a
+        // default, new indexes.
+        house.execute("alter table inbox add column note text").await;
+        house.execute("alter table history add column place bigint not null default 0").await;
+        house.execute("alter table documents add column note text").await;
+        house.execute("alter table outbox add column note text").await;
+        house.execute("create index inbox_note on inbox (note)").await;
+        house.execute("create table newer (id text primary key)").await;
+        house
+            .execute(
+                "insert into _sqlx_migrations \
+                 (version, description, success, checksum, execution_time) \
+                 select 9999, 'later', success, checksum, 0 from _sqlx_migrations where version = 1",
+            )
+            .await;
+        // The old host goes on, with statements that it prepared before and with new ones.
+        accept(&old, payment("d2", "o1", "t2"), 1).await;
+        let job = claim_one(&old, "old", 2).await;
+        assert_eq!(
+            settle(&old, settlement(&job, paid(&job)), 3).await,
+            done("TO_BE_DELIVERED", 2, 1)
+        );
+        let view = old.order(BUSINESS, "o1").await.unwrap().unwrap();
+        assert_eq!((view.history.len(), view.events.len(), view.notifications.len()), (1, 1, 2));
+        // It only cannot start again.
+        let error = Store::open(&house.settings).await.unwrap_err();
+        assert_eq!(error.code(), "store.newer", "{error}");
+    }
 }

@@ -1,0 +1,130 @@
+//! Hosts that die: the real binary on a database that outlives it, started, killed and started
+//! again, alone or several on one database.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use crate::house::{binary, plugins_toml, write_configuration};
+
+/// Where a host listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Addresses {
+    pub(crate) public: String,
+    pub(crate) private: String,
+}
+
+/// A host, running or not.
+pub(crate) struct Host {
+    folder: TempDir,
+    flags: Vec<String>,
+    /// Put before the binary: a shell that sets limits, or nothing.
+    shell: Option<String>,
+    child: Option<Child>,
+}
+
+impl Host {
+    /// A host that does not run yet, on the database at `url`; `None`, said loudly, where the
+    /// processors are not built.
+    pub(crate) fn new(url: &str, flags: &[&str]) -> Option<Self> {
+        let folder = TempDir::new().expect("a folder for the host");
+        write_configuration(folder.path(), &plugins_toml()?);
+        let mut flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        flags.push(format!("store.url={url}"));
+        flags.push(format!("sandbox.cache_dir={}", cache().display()));
+        Some(Self { folder, flags, shell: None, child: None })
+    }
+
+    /// The same host behind a shell line that ends with `exec "$@"`.
+    pub(crate) fn behind(mut self, shell: &str) -> Self {
+        self.shell = Some(shell.to_owned());
+        self
+    }
+
+    /// Starts the process and does not wait for it to listen.
+    pub(crate) fn spawn(&mut self) -> BufReader<std::process::ChildStdout> {
+        assert!(self.child.is_none(), "it runs already");
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .expect("a log file");
+        let mut command = match &self.shell {
+            None => Command::new(binary()),
+            Some(line) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", line, "host", binary()]);
+                command
+            }
+        };
+        // What is meant for the tests is no configuration.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("CALLGATE_") {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
+            .args(["serve", "--config"])
+            .arg(self.folder.path().join("callgate.toml"))
+            .args(self.flags.iter().flat_map(|flag| ["--set", flag]))
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        let stdout = child.stdout.take().expect("standard output");
+        self.child = Some(child);
+        BufReader::new(stdout)
+    }
+
+    /// Starts the process and waits until it listens.
+    pub(crate) fn start(&mut self) -> Addresses {
+        let mut stdout = self.spawn();
+        let mut line = String::new();
+        tokio::task::block_in_place(|| stdout.read_line(&mut line)).expect("a line");
+        let address = |name: &str| {
+            let found = line.split_whitespace().find_map(|word| word.strip_prefix(name));
+            found.map(|address| format!("http://{address}")).unwrap_or_else(|| {
+                panic!("the host did not start: {}", self.log());
+            })
+        };
+        Addresses { public: address("public="), private: address("private=") }
+    }
+
+    /// SIGKILL; afterwards no process of it runs.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("a process of ours can be killed");
+            child.wait().expect("it has ended");
+        }
+    }
+
+    /// Whether the process that was started still runs.
+    pub(crate) fn lives(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Compiled processors, shared by all hosts of this run: a restart is a matter of moments.
+fn cache() -> &'static Path {
+    static CACHE: OnceLock<TempDir> = OnceLock::new();
+    CACHE.get_or_init(|| TempDir::new().expect("a folder for compiled processors")).path()
+}

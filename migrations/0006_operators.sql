@@ -4,7 +4,8 @@
 -- the processor is told that this is a replay.
 alter table inbox add column replayed_at_ms bigint;
 
--- Attempts before that. `attempts` itself only grows: it is half of the token of a lease.
+-- Attempts that do not count: those before that, and those in which it waited for something else
+-- or lost a race. `attempts` itself only grows: it is half of the token of a lease.
 alter table inbox add column attempts_before bigint not null default 0
     check (attempts_before >= 0);
 

@@ -2,6 +2,7 @@
 
 use callgate_core::order::Table;
 use callgate_core::outcome::{self, Outcome, Reason};
+use callgate_core::retry::Backoff;
 use callgate_sandbox::run::{Draft, Stop};
 use callgate_store::Job;
 
@@ -41,7 +42,7 @@ pub(super) fn stopped(engine: &Engine, job: &Job, stop: Stop) -> (Outcome, i64) 
         }
         Stop::Retry { code, message, after_ms } => {
             let reason = Reason::new(format!("plugin.{code}"), message);
-            match delay(engine, job, after_ms) {
+            match put_off(engine, job, after_ms) {
                 Ok(delay_ms) => (Outcome::Defer(reason), delay_ms),
                 Err(why) => (Outcome::Review(given_up(reason, &why)), 0),
             }
@@ -54,7 +55,7 @@ pub(super) fn stopped(engine: &Engine, job: &Job, stop: Stop) -> (Outcome, i64) 
 
 /// Tries again what failed, or gives up where attempts are used up.
 pub(super) fn failed(engine: &Engine, job: &Job, reason: Reason) -> (Outcome, i64) {
-    match delay(engine, job, None) {
+    match delay(engine, job) {
         Ok(delay_ms) => (Outcome::Retry(reason), delay_ms),
         Err(why) => (Outcome::Review(given_up(reason, &why)), 0),
     }
@@ -62,12 +63,26 @@ pub(super) fn failed(engine: &Engine, job: &Job, reason: Reason) -> (Outcome, i6
 
 /// When to try again; else why not: attempts are used up, or the notification would be too old,
 /// and a person must look.
-fn delay(engine: &Engine, job: &Job, wish_ms: Option<u32>) -> Result<i64, String> {
-    let retry = &engine.settings.retry;
+fn delay(engine: &Engine, job: &Job) -> Result<i64, String> {
     let attempts = attempts(job);
-    let Some(delay_ms) = retry.backoff().delay_ms(attempts, wish_ms, seed(&job.stored.id)) else {
-        return Err(format!("{attempts} attempts are used up"));
-    };
+    let backoff = engine.settings.retry.backoff();
+    match backoff.delay_ms(attempts, None, seed(&job.stored.id)) {
+        Some(delay_ms) => young_enough(engine, job, delay_ms),
+        None => Err(format!("{attempts} attempts are used up")),
+    }
+}
+
+/// When to look again at what its processor put off. It waits for something else, so attempts do
+/// not count; only its age does.
+fn put_off(engine: &Engine, job: &Job, wish_ms: Option<u32>) -> Result<i64, String> {
+    let backoff = Backoff { attempts_max: u32::MAX, ..engine.settings.retry.backoff() };
+    let attempt = convert::count(job.lease.attempt());
+    let delay_ms = backoff.delay_ms(attempt, wish_ms, seed(&job.stored.id)).unwrap_or(0);
+    young_enough(engine, job, delay_ms)
+}
+
+fn young_enough(engine: &Engine, job: &Job, delay_ms: i64) -> Result<i64, String> {
+    let retry = &engine.settings.retry;
     let begun = job.stored.replayed_at.unwrap_or(job.stored.received_at);
     let age_ms = engine.clock.now().ms_since(begun);
     if age_ms.saturating_add(delay_ms) > i64::from(retry.age_max_ms) {
@@ -82,7 +97,8 @@ fn given_up(reason: Reason, why: &str) -> Reason {
     Reason { text: format!("{}; given up: {why}", reason.text), code: reason.code }
 }
 
-/// Which attempt this is, since the notification came or an operator last replayed it.
+/// Which attempt this is of those that count: since the notification came or an operator last
+/// replayed it, without those in which it waited for something else.
 pub(super) fn attempts(job: &Job) -> u32 {
     convert::count(job.lease.attempt().saturating_sub(job.stored.attempts_before))
 }

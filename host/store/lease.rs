@@ -254,7 +254,7 @@ const DUE: &str = "select t.id, t.business, t.subject from inbox t \
         and e.due_at_ms is not null and (e.leased_until_ms > $1 \
             or ((e.received_at_ms < t.received_at_ms \
                     or (e.received_at_ms = t.received_at_ms and e.id < t.id)) \
-                and (e.due_at_ms <= $1 \
+                and ((e.due_at_ms <= $1 and e.state <> 'after') \
                     or (e.state <> 'parked' and coalesce(e.outcome, '') <> 'defer' \
                         and e.received_at_ms > $2))))) \
     order by t.due_at_ms, t.received_at_ms, t.id limit $3";

@@ -287,10 +287,16 @@ const INSERT: Statement = Statement {
 const RELEASE: Statement = Statement {
     columns: "v_business, v_alias, v_order_no, v_now_ms",
     text: "update inbox set subject = v.v_order_no, \
-           due_at_ms = case when inbox.state = 'parked' then v.v_now_ms else inbox.due_at_ms end, \
-           state = case when inbox.state = 'parked' then 'ready' else inbox.state end \
+           due_at_ms = case when inbox.state = 'parked' or (inbox.state = 'review' \
+               and inbox.reason_code = 'order.unknown') then v.v_now_ms \
+               else inbox.due_at_ms end, \
+           finished_at_ms = case when inbox.state = 'review' \
+               and inbox.reason_code = 'order.unknown' then null else inbox.finished_at_ms end, \
+           state = case when inbox.state = 'parked' or (inbox.state = 'review' \
+               and inbox.reason_code = 'order.unknown') then 'ready' else inbox.state end \
            from v where inbox.business = v.v_business and inbox.subject = v.v_alias \
-           and (inbox.state = 'parked' or v.v_alias <> v.v_order_no) returning id",
+           and (inbox.state = 'parked' or v.v_alias <> v.v_order_no or (inbox.state = 'review' \
+               and inbox.reason_code = 'order.unknown')) returning id",
     suffix: "",
 };
 

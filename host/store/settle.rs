@@ -5,7 +5,7 @@
 //! neighbour. Locks are taken in one order everywhere: names, inbox rows by
 //! delivery key, documents, the counter of events.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use callgate_core::outcome::Outcome;
 use callgate_core::time::Timestamp;
@@ -17,7 +17,7 @@ use crate::batch::{Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::documents::{self, DocumentKey, ORDERS};
 use crate::error::{Blame, Fault, StoreError};
-use crate::history;
+use crate::history::{self, HistoryEntry};
 use crate::inbox::InboxState;
 use crate::lease::Lease;
 use crate::order::NAMES;
@@ -25,7 +25,9 @@ use crate::outbox::Outgoing;
 use crate::settlement::{
     AfterEnd, AfterSettlement, DocumentRead, Settled, Settlement, SubjectSeen,
 };
-use crate::verdict::{Held, Known, LeaseEnd, LeasedRow, RowChange, Settling, Writes, decide};
+use crate::verdict::{
+    Budget, Held, Known, LeaseEnd, LeasedRow, RowChange, Settling, Writes, decide,
+};
 
 /// An end of a last phase on its way.
 #[derive(Debug)]
@@ -144,6 +146,7 @@ fn finished(Finishing { settlement, now }: &Finishing) -> RowChange {
         scratch: None,
         plugin: None,
         finished_at: due_at.is_none().then_some(*now),
+        budget: Budget::Spent,
     }
 }
 
@@ -230,6 +233,7 @@ async fn write(connection: &mut AnyConnection, writes: &mut Writes) -> Result<()
     documents::insert(connection, &mut writes.inserts).await?;
     let updated = documents::update(connection, &writes.versions).await?;
     history::insert(connection, &writes.history).await?;
+    wake(connection, &writes.history).await?;
     let rows: Vec<_> = writes.rows.iter().map(cells).collect();
     let settled = fetch(connection, SETTLE, &rows).await?.len();
     // Everything was locked or alone; if not, nothing of this may be committed.
@@ -239,11 +243,31 @@ async fn write(connection: &mut AnyConnection, writes: &mut Writes) -> Result<()
     Ok(())
 }
 
-fn cells(change: &RowChange) -> [Cell; 12] {
+/// What a processor put off may go now: perhaps this is what it waited for.
+async fn wake(connection: &mut AnyConnection, history: &[HistoryEntry]) -> Result<(), Fault> {
+    let moved: BTreeMap<_, _> = history
+        .iter()
+        .filter(|entry| !entry.order_no.is_empty())
+        .map(|entry| ((entry.business.as_str(), entry.order_no.as_str()), entry.at.as_ms()))
+        .collect();
+    let rows: Vec<[Cell; 3]> = moved
+        .into_iter()
+        .map(|((business, order_no), at_ms)| [business.into(), order_no.into(), at_ms.into()])
+        .collect();
+    fetch(connection, WAKE, &rows).await?;
+    Ok(())
+}
+
+fn cells(change: &RowChange) -> [Cell; 13] {
     let reason = change.reason.as_ref();
     let keeps = match change.lease {
         LeaseEnd::Held => Some("yes"),
         LeaseEnd::Given => None,
+    };
+    let budget = match change.budget {
+        Budget::Spent => None,
+        Budget::Kept => Some("kept"),
+        Budget::Anew => Some("anew"),
     };
     [
         change.id.as_str().into(),
@@ -258,8 +282,18 @@ fn cells(change: &RowChange) -> [Cell; 12] {
         change.scratch.as_deref().into(),
         change.plugin.as_deref().into(),
         change.finished_at.map(Timestamp::as_ms).into(),
+        budget.into(),
     ]
 }
+
+const WAKE: Statement = Statement {
+    columns: "v_business, v_order_no, v_now_ms",
+    text: "update inbox set due_at_ms = v.v_now_ms from v where inbox.business = v.v_business \
+           and inbox.subject = v.v_order_no and inbox.state = 'ready' \
+           and inbox.outcome = 'defer' and inbox.lease_owner is null \
+           and inbox.due_at_ms > v.v_now_ms returning id",
+    suffix: "",
+};
 
 const ROWS: Statement = Statement {
     columns: "id",
@@ -279,7 +313,9 @@ macro_rules! change {
              reason_code = v.new_code, reason_text = v.new_text, \
              outcome = coalesce(v.new_outcome, inbox.outcome), \
              scratch = coalesce(v.new_scratch, inbox.scratch), \
-             plugin = coalesce(v.new_plugin, inbox.plugin), finished_at_ms = v.new_finished_ms \
+             plugin = coalesce(v.new_plugin, inbox.plugin), finished_at_ms = v.new_finished_ms, \
+             attempts_before = case v.budget when 'kept' then inbox.attempts_before + 1 \
+                 when 'anew' then inbox.attempts else inbox.attempts_before end \
              from v where inbox.id = v.row_id and inbox.lease_owner = v.row_owner \
              and inbox.attempts = v.row_attempt and inbox.state ",
             $states,
@@ -289,7 +325,7 @@ macro_rules! change {
 }
 
 const CHANGED: &str = "row_id, row_owner, row_attempt, new_state, new_due_ms, keeps, new_code, \
-                       new_text, new_outcome, new_scratch, new_plugin, new_finished_ms";
+                       new_text, new_outcome, new_scratch, new_plugin, new_finished_ms, budget";
 
 const SETTLE: Statement =
     Statement { columns: CHANGED, text: change!("in ('ready', 'parked')"), suffix: "" };

@@ -79,6 +79,18 @@ pub(crate) struct RowChange {
     pub(crate) scratch: Option<String>,
     pub(crate) plugin: Option<String>,
     pub(crate) finished_at: Option<Timestamp>,
+    pub(crate) budget: Budget,
+}
+
+/// What an attempt costs of the attempts that a notification has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Budget {
+    /// One: it failed.
+    Spent,
+    /// Nothing: it waits for something else, or somebody else was first.
+    Kept,
+    /// What comes next begins with a whole one.
+    Anew,
 }
 
 /// Whether the worker goes on with the row.
@@ -339,12 +351,13 @@ fn change(settling: &Settling, state: InboxState) -> RowChange {
         scratch: scratch.clone(),
         plugin: run.as_ref().map(|run| run.plugin.clone()),
         finished_at: finished.then_some(settling.now),
+        budget: Budget::Spent,
     }
 }
 
 /// Back to the start, at once.
 fn again(settling: &Settling) -> RowChange {
-    change(settling, InboxState::Ready)
+    RowChange { budget: Budget::Kept, ..change(settling, InboxState::Ready) }
 }
 
 fn wait(
@@ -356,6 +369,12 @@ fn wait(
         due_at: Some(settling.settlement.due_at),
         reason: Some(reason.clone()),
         outcome: Some(outcome),
+        budget: match settling.settlement.outcome {
+            Outcome::Park(_) | Outcome::Defer(_) => Budget::Kept,
+            Outcome::Retry(_) | Outcome::Advance(_) | Outcome::Keep(_) | Outcome::Review(_) => {
+                Budget::Spent
+            }
+        },
         ..change(settling, state)
     }
 }
@@ -374,7 +393,8 @@ fn done(settling: &Settling) -> RowChange {
     match settling.settlement.after {
         AfterPhase::None => RowChange { outcome, ..change(settling, InboxState::Done) },
         AfterPhase::Wanted => {
-            RowChange { outcome, lease: LeaseEnd::Held, ..change(settling, InboxState::After) }
+            let (lease, budget) = (LeaseEnd::Held, Budget::Anew);
+            RowChange { outcome, lease, budget, ..change(settling, InboxState::After) }
         }
     }
 }

@@ -95,10 +95,18 @@ async fn a_callback_whose_order_never_comes_goes_to_review_after_the_configured_
     while !health("review").await {
         tokio::task::yield_now().await;
     }
-    // Registered after all: it stays with the person who looks into it.
+    // Registered after all: it runs, without a person.
     let url = format!("http://{}/orders/PRODUCT_ORDER/{}", server.private, purchase.order_no);
     let body = registration(&stage.order(&purchase));
     let put = http.put(&url).bearer_auth(TOKEN).json(&body).send().await.expect("an answer");
     assert_eq!(put.status(), 201);
+    loop {
+        let order = http.get(&url).bearer_auth(TOKEN).send().await.expect("an answer");
+        let order: Value = order.json().await.expect("an order");
+        if order["state"] == "TO_BE_DELIVERED" {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
     server.stop().await;
 }

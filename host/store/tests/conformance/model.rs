@@ -369,7 +369,21 @@ impl<'a> Story<'a> {
         if !matches!(settled, Settled::Conflict | Settled::Released) {
             row.deferred = matches!(settling.outcome, Outcome::Defer(_));
         }
+        let subject = row.subject.clone();
+        if let (Outcome::Advance(_), Settled::Done { .. }) = (&settling.outcome, &settled) {
+            self.wake(&subject);
+        }
         settled
+    }
+
+    /// What was put off of an order may go when the order moves.
+    fn wake(&mut self, subject: &str) {
+        for row in &mut self.rows {
+            let waits = row.state == InboxState::Ready && row.deferred && row.lease.is_none();
+            if row.subject == subject && waits {
+                row.due = row.due.map(|due| due.min(self.now));
+            }
+        }
     }
 
     async fn register(&mut self) -> Result<(), String> {

@@ -135,9 +135,6 @@ async fn a_migration_that_another_host_is_running_is_named() {
     });
     for (house, lock) in [Some(sqlite), postgres].into_iter().flatten() {
         house.open().await.close().await;
-        // One migration is still to be run.
-        house.execute("drop table outbox; drop table counters").await;
-        house.execute("delete from _sqlx_migrations where version >= 4").await;
         let mut other = AnyConnection::connect(&house.settings.url).await.unwrap();
         sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
         let settings = Settings { wait_ms: 100, ..house.settings.clone() };

@@ -88,7 +88,7 @@ pub(crate) async fn fetch<const WIDTH: usize>(
     for chunk in rows.chunks(rows_max(WIDTH)) {
         let size = chunk.len().next_power_of_two();
         let Statement { columns, text, suffix } = statement;
-        let list = placeholders(size, WIDTH);
+        let list = placeholders(Marks::of(connection), size, WIDTH);
         let sql = format!("with v({columns}) as (values {list}) {text}{suffix}");
         let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
         let padding = chunk.first().map(|row| row.each_ref().map(Cell::null_like));
@@ -108,8 +108,24 @@ pub(crate) async fn fetch<const WIDTH: usize>(
     Ok(found)
 }
 
+/// How the values of a list are marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marks {
+    /// `$1`.
+    Numbered,
+    /// `?`. SQLite takes numbered ones for names and looks each up from the first on, at every
+    /// execution: with the thousands of values of a large group that costs more than the rows.
+    Bare,
+}
+
+impl Marks {
+    fn of(connection: &AnyConnection) -> Self {
+        if connection.backend_name() == "SQLite" { Self::Bare } else { Self::Numbered }
+    }
+}
+
 /// `($1,$2),($3,$4)` for two rows of two.
-fn placeholders(rows: usize, width: usize) -> String {
+fn placeholders(marks: Marks, rows: usize, width: usize) -> String {
     let mut text = String::with_capacity(rows.saturating_mul(width).saturating_mul(6));
     for row in 0..rows {
         text.push_str(if row == 0 { "(" } else { ",(" });
@@ -118,8 +134,13 @@ fn placeholders(rows: usize, width: usize) -> String {
                 text.push(',');
             }
             let place = row.saturating_mul(width).saturating_add(column).saturating_add(1);
-            text.push('$');
-            text.push_str(&place.to_string());
+            match marks {
+                Marks::Bare => text.push('?'),
+                Marks::Numbered => {
+                    text.push('$');
+                    text.push_str(&place.to_string());
+                }
+            }
         }
         text.push(')');
     }
@@ -154,12 +175,13 @@ const ROWS_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
-    use super::{placeholders, rows_max};
+    use super::{Marks, placeholders, rows_max};
 
     #[test]
     fn placeholders_are_numbered_through() {
-        assert_eq!(placeholders(2, 2), "($1,$2),($3,$4)");
-        assert_eq!(placeholders(1, 3), "($1,$2,$3)");
+        assert_eq!(placeholders(Marks::Numbered, 2, 2), "($1,$2),($3,$4)");
+        assert_eq!(placeholders(Marks::Numbered, 1, 3), "($1,$2,$3)");
+        assert_eq!(placeholders(Marks::Bare, 2, 2), "(?,?),(?,?)");
     }
 
     #[test]

@@ -46,6 +46,22 @@ impl House {
         Some(Self::open(folder, Vec::new()))
     }
 
+    /// Starts a server whose processors are built but not deployed yet.
+    pub(crate) fn start_without_processors(more: &str) -> Option<Self> {
+        plugins_toml()?;
+        let folder = TempDir::new().expect("a folder for the house");
+        write_configuration(folder.path(), more);
+        Some(Self::open(folder, Vec::new()))
+    }
+
+    /// Deploys the processors of the mall: they are in the configuration when the server starts
+    /// again on the same files.
+    pub(crate) fn deploy_processors(self, more: &str) -> Self {
+        let plugins = plugins_toml().expect("built, or there were no house");
+        write_configuration(self.folder.path(), &format!("{plugins}{more}"));
+        self.stop_and_restart()
+    }
+
     /// The same with flags `key=value`.
     pub(crate) fn start_set(flags: &[&str]) -> Option<Self> {
         let folder = TempDir::new().expect("a folder for the house");

@@ -35,6 +35,8 @@ mod operating;
 mod copying;
 
 mod counting;
+mod memory;
+
 mod model;
 
 mod random;

@@ -6,65 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use callgate_core::outcome::{Draft, Outcome};
 use callgate_store::{
     ClaimRequest, InboxState, Job, Receipt, Registered, Settings, Settled, Settlement, Store,
-    StoreError, SubjectSeen,
+    SubjectSeen,
 };
 
-use crate::acts::{advance, at, done, event, order, reason, settlement, state};
+use crate::acts::{advance, at, event, order, reason, settlement, state};
 use crate::gateway::{BUSINESS, payment};
 use crate::house::House;
+use crate::memory::{Dice, Order, Row, STATES, check, kind, standing, words};
 
 const ORDER_BLOCK_MS: i64 = 120;
 const LEASE_MS: i64 = 100;
 const PARK_MS: i64 = 300;
 /// Few, so that stories meet.
 const ORDERS: usize = 2;
-const STATES: [&str; 3] = ["TO_BE_PAID", "TO_BE_DELIVERED", "REFUNDING"];
-
-/// Numbers by chance, the same for the same seed.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed | 1))
-    }
-
-    pub(crate) fn number(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.number() >> 33).unwrap() % limit
-    }
-}
-
-/// What the model keeps of a notification.
-#[derive(Debug)]
-struct Row {
-    id: String,
-    delivery: String,
-    subject: String,
-    meaning: String,
-    received: i64,
-    state: InboxState,
-    due: Option<i64>,
-    /// Owner and end.
-    lease: Option<(String, i64)>,
-    attempt: i64,
-    seen: i64,
-    /// Whether its processor put it off the last time.
-    deferred: bool,
-}
-
-/// What the model keeps of an order.
-#[derive(Debug, Clone, Default)]
-struct Order {
-    version: i64,
-    state: usize,
-    events: Vec<String>,
-}
 
 /// Whether the model is right; a wrong one proves that a difference is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,14 +46,6 @@ pub(crate) struct Story<'a> {
     pub(crate) answers: BTreeSet<&'static str>,
     /// What was done, for people.
     pub(crate) told: Vec<String>,
-}
-
-fn check<T: PartialEq + std::fmt::Debug>(found: T, expected: T) -> Result<(), String> {
-    if found == expected { Ok(()) } else { Err(format!("{found:?}, expected {expected:?}")) }
-}
-
-fn words(error: StoreError) -> String {
-    format!("{}: {error}", error.code())
 }
 
 impl<'a> Story<'a> {
@@ -428,22 +374,4 @@ impl<'a> Story<'a> {
         }
         Ok(())
     }
-}
-
-fn kind(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Advance(_) => "advance",
-        Outcome::Keep(_) => "keep",
-        Outcome::Park(_) => "park",
-        Outcome::Retry(_) => "retry",
-        Outcome::Defer(_) => "defer",
-        Outcome::Review(_) => "review",
-    }
-}
-
-fn standing(order: Option<&mut Order>, events: usize) -> Settled {
-    order.map_or_else(
-        || done("", 0, events),
-        |order| done(STATES[order.state], order.version, events),
-    )
 }

@@ -8,7 +8,8 @@ use callgate_store::Store;
 use sqlx::{AnyConnection, Connection as _};
 
 use crate::house::House;
-use crate::model::{Dice, Model, Story};
+use crate::memory::Dice;
+use crate::model::{Model, Story};
 
 pub(crate) async fn thousands_of_random_stories_agree_with_a_small_model(house: &House) {
     let first = number("CALLGATE_TEST_MODEL_SEED").unwrap_or_else(drawn);

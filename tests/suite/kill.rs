@@ -1,9 +1,11 @@
 //! The kill test: hosts under load of signed callbacks die at random moments, again and again;
-//! nothing acknowledged is missing afterwards and nothing happened twice.
+//! nothing acknowledged is missing afterwards, nothing happened twice, and the sink heard of everything
+//! under one id.
 //!
 //! `CALLGATE_TEST_CRASH_SEED` repeats a schedule, `CALLGATE_TEST_CRASH_ROUNDS` makes it longer: that is what
 //! `cargo xtask crash` sets. The machine's own timing is not in the seed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use callgate_trigger::draw::Draw;
 use crate::cluster::Cluster;
 use crate::hosts::Host;
 use crate::load::Load;
+use crate::sinks::{HttpSink, secret};
 
 /// When a host is killed, counted from the moment it listens; at its start from its spawning.
 #[derive(Debug, Clone, Copy)]
@@ -35,22 +38,31 @@ impl Moment {
     }
 }
 
-/// Several hosts on one database.
+/// Several hosts on one database, with a sink that outlives them.
 struct Field {
     url: String,
     seed: u64,
     hosts: Vec<Host>,
     load: Arc<Load>,
+    sink: HttpSink,
     /// How long a start takes.
     start: Duration,
 }
 
 impl Field {
     /// Starts the hosts; `None`, said loudly, where the processors are not built.
-    fn start(url: String, (seed, count): (u64, usize)) -> Option<Self> {
+    async fn start(url: String, (seed, count): (u64, usize)) -> Option<Self> {
+        let sink = HttpSink::start().await;
+        let delivery = format!(
+            "sinks.books={{ kind = \"http\", url = {:?}, allow_private = true, secret = {:?}, \
+             topics = [\"*\"], from = \"beginning\" }}",
+            sink.url,
+            secret(b'k'),
+        );
+        let flags: Vec<&str> = FLAGS.iter().copied().chain([delivery.as_str()]).collect();
         let mut hosts = Vec::new();
         for _ in 0..count {
-            hosts.push(Host::new(&url, FLAGS)?);
+            hosts.push(Host::new(&url, &flags)?);
         }
         let load = Load::new(seed, count);
         let mut start = Duration::ZERO;
@@ -59,7 +71,7 @@ impl Field {
             load.place(place, Some(host.start()));
             start = watch.elapsed();
         }
-        Some(Self { url, seed, hosts, load, start })
+        Some(Self { url, seed, hosts, load, sink, start })
     }
 
     /// Kills a host as the moment says, and starts it again; tells how many kills that were.
@@ -110,13 +122,29 @@ impl Field {
         self.end(posters, &format!("{killed} kills")).await;
     }
 
+    /// Every order's event has come to the sink, always under one id; tells how often in all.
+    async fn hold_sink_against(&self, orders: usize) -> usize {
+        let taken = self.sink.when_taken(orders).await;
+        let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for heard in &taken {
+            assert!(heard.is_signed_with(&secret(b'k')), "seed {}: a wrong signature", self.seed);
+            ids.entry(heard.key()).or_default().insert(heard.id.clone());
+        }
+        assert_eq!(ids.len(), orders, "seed {}: orders that the sink heard of", self.seed);
+        for (order_no, ids) in ids {
+            assert_eq!(ids.len(), 1, "seed {}: {order_no} was told under {ids:?}", self.seed);
+        }
+        taken.len()
+    }
+
     async fn end(self, posters: tokio::task::JoinSet<()>, what: &str) {
         self.load.finish(posters).await;
         let orders = self.load.hold_against(&self.url).await;
         let acknowledged = self.load.acknowledged();
+        let sent = self.hold_sink_against(orders).await;
         eprintln!(
             "kill test, seed {}: {what}, {} hosts, {orders} orders, {acknowledged} acknowledged \
-             callbacks, {} declined",
+             callbacks, {} declined, {sent} events sent",
             self.seed,
             self.hosts.len(),
             self.load.declined(),
@@ -155,28 +183,28 @@ fn kills(share: u32) -> u32 {
 async fn nothing_is_lost_or_doubled_when_one_host_on_sqlite_is_killed_again_and_again() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let url = format!("sqlite://{}", folder.path().join("callgate.db").display());
-    let Some(field) = Field::start(url, (seed(), 1)) else { return };
+    let Some(field) = Field::start(url, (seed(), 1)).await else { return };
     field.run(kills(80)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_or_doubled_when_one_host_on_postgres_is_killed_again_and_again() {
     let Some(cluster) = Cluster::shared() else { return };
-    let Some(field) = Field::start(cluster.database().await, (seed(), 1)) else { return };
+    let Some(field) = Field::start(cluster.database().await, (seed(), 1)).await else { return };
     field.run(kills(50)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_or_doubled_when_three_hosts_on_postgres_are_killed_in_turns() {
     let Some(cluster) = Cluster::shared() else { return };
-    let Some(field) = Field::start(cluster.database().await, (seed(), 3)) else { return };
+    let Some(field) = Field::start(cluster.database().await, (seed(), 3)).await else { return };
     field.run(kills(80)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_heal_by_themselves_when_the_database_server_is_killed() {
     let Some(cluster) = Cluster::own() else { return };
-    let Some(mut field) = Field::start(cluster.database().await, (seed(), 3)) else { return };
+    let Some(mut field) = Field::start(cluster.database().await, (seed(), 3)).await else { return };
     let mut draw = Draw::seeded(field.seed);
     let posters = field.load.start(POSTERS);
     let rounds = kills(5);

@@ -67,7 +67,8 @@ pub(crate) async fn run(
         };
         verdicts.settles.push(answer);
     }
-    write(connection, &mut writes).await?;
+    let waiting = waiting(&known);
+    write(connection, &mut writes, &waiting).await?;
     verdicts.events = writes.events;
     finish(connection, finishing, &mut verdicts).await?;
     attempt::insert(connection, &attempts(group, finishing, &verdicts)).await?;
@@ -226,14 +227,27 @@ fn leased_row(row: &AnyRow) -> Result<LeasedRow, sqlx::Error> {
         state: row.try_get("state")?,
         owner: row.try_get("lease_owner")?,
         attempts: row.try_get("attempts")?,
+        put_off: row.try_get("put_off")?,
     })
 }
 
-async fn write(connection: &mut AnyConnection, writes: &mut Writes) -> Result<(), Fault> {
+/// The orders of which something was put off, by business and number.
+fn waiting(known: &Known) -> BTreeSet<(String, String)> {
+    let put_off = known.rows.values().filter(|row| row.put_off > 0);
+    put_off.filter_map(|row| Some((row.business.clone(), row.subject.clone()?))).collect()
+}
+
+async fn write(
+    connection: &mut AnyConnection,
+    writes: &mut Writes,
+    waiting: &BTreeSet<(String, String)>,
+) -> Result<(), Fault> {
     documents::insert(connection, &mut writes.inserts).await?;
     let updated = documents::update(connection, &writes.versions).await?;
     history::insert(connection, &writes.history).await?;
-    wake(connection, &writes.history).await?;
+    if !waiting.is_empty() {
+        wake(connection, &writes.history, waiting).await?;
+    }
     let rows: Vec<_> = writes.rows.iter().map(cells).collect();
     let settled = fetch(connection, SETTLE, &rows).await?.len();
     // Everything was locked or alone; if not, nothing of this may be committed.
@@ -244,10 +258,14 @@ async fn write(connection: &mut AnyConnection, writes: &mut Writes) -> Result<()
 }
 
 /// What a processor put off may go now: perhaps this is what it waited for.
-async fn wake(connection: &mut AnyConnection, history: &[HistoryEntry]) -> Result<(), Fault> {
+async fn wake(
+    connection: &mut AnyConnection,
+    history: &[HistoryEntry],
+    waiting: &BTreeSet<(String, String)>,
+) -> Result<(), Fault> {
     let moved: BTreeMap<_, _> = history
         .iter()
-        .filter(|entry| !entry.order_no.is_empty())
+        .filter(|entry| waiting.contains(&(entry.business.clone(), entry.order_no.clone())))
         .map(|entry| ((entry.business.as_str(), entry.order_no.as_str()), entry.at.as_ms()))
         .collect();
     let rows: Vec<[Cell; 3]> = moved
@@ -298,7 +316,10 @@ const WAKE: Statement = Statement {
 const ROWS: Statement = Statement {
     columns: "id",
     text: "select t.id, t.business, t.subject, t.channel, t.event_type, t.meaning_key, t.state, \
-           t.lease_owner, t.attempts from v join inbox t on t.id = v.id \
+           t.lease_owner, t.attempts, (select cast(count(*) as bigint) from inbox d \
+               where d.business = t.business and d.subject = t.subject \
+               and d.state = 'ready' and d.outcome = 'defer') as put_off \
+           from v join inbox t on t.id = v.id \
            order by t.channel, t.delivery_key, t.part",
     suffix: "",
 };

@@ -36,6 +36,8 @@ pub(crate) struct LeasedRow {
     pub(crate) state: String,
     pub(crate) owner: Option<String>,
     pub(crate) attempts: i64,
+    /// How many notifications of the same order a processor put off.
+    pub(crate) put_off: i64,
 }
 
 /// A document, as it is now.

@@ -23,11 +23,9 @@ use crate::lease::Lease;
 use crate::order::NAMES;
 use crate::outbox::Outgoing;
 use crate::settlement::{
-    AfterEnd, AfterSettlement, DocumentRead, Settled, Settlement, SubjectSeen,
+    AfterEnd, AfterSettlement, Budget, DocumentRead, Settled, Settlement, SubjectSeen,
 };
-use crate::verdict::{
-    Budget, Held, Known, LeaseEnd, LeasedRow, RowChange, Settling, Writes, decide,
-};
+use crate::verdict::{Held, Known, LeaseEnd, LeasedRow, RowChange, Settling, Writes, decide};
 
 /// An end of a last phase on its way.
 #[derive(Debug)]

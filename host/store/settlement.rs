@@ -111,3 +111,14 @@ pub enum AfterEnd {
     /// A person must look.
     Review(Reason),
 }
+
+/// What an attempt costs of the attempts that a notification has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Budget {
+    /// One: it failed.
+    Spent,
+    /// Nothing: it waits for something else, or somebody else was first.
+    Kept,
+    /// What comes next begins with a whole one.
+    Anew,
+}

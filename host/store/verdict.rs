@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::history::{Effect, HistoryEntry, Meaning};
 use crate::inbox::InboxState;
 use crate::outbox::Outgoing;
-use crate::settlement::{AfterPhase, DocumentRead, Settled, Settlement, SubjectSeen};
+use crate::settlement::{AfterPhase, Budget, DocumentRead, Settled, Settlement, SubjectSeen};
 
 /// What is stored of everything that a group of settlements rests on.
 #[derive(Debug, Default)]
@@ -82,17 +82,6 @@ pub(crate) struct RowChange {
     pub(crate) plugin: Option<String>,
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) budget: Budget,
-}
-
-/// What an attempt costs of the attempts that a notification has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Budget {
-    /// One: it failed.
-    Spent,
-    /// Nothing: it waits for something else, or somebody else was first.
-    Kept,
-    /// What comes next begins with a whole one.
-    Anew,
 }
 
 /// Whether the worker goes on with the row.

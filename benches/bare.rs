@@ -128,6 +128,12 @@ impl Bare {
         .bind("ab".repeat(32))
         .bind(now);
         self.send(history).await;
+        let attempt = sqlx::query::<Any>(
+            "insert into attempts (notification_id, attempt, step, at_ms, duration_us, outcome, \
+             mode, plugin, plugin_version, component, fuel, phases) values ($1, 1, 'run', $2, 0, \
+             'advance', 'live', 'shop/order-payment', '1.0.0', $3, 1000, '[]')",
+        );
+        self.send(attempt.bind(id.to_owned()).bind(now).bind("ab".repeat(32))).await;
         let row = sqlx::query::<Any>(
             "update inbox set state = 'done', due_at_ms = null, outcome = 'advance', \
              plugin = 'shop/order-payment', attempts = 1, finished_at_ms = $2 where id = $1",

@@ -1,6 +1,12 @@
 //! The story of what a group costs.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
 use callgate_store::{ClaimRequest, Job, Settings, Store, Tally};
+use futures_util::future::join_all;
+use sqlx::{AnyConnection, Connection as _};
 
 use crate::acts::{at, paid, register, settlement};
 use crate::gateway::payment;
@@ -16,9 +22,9 @@ pub(crate) async fn a_group_costs_the_same_statements_whatever_its_size(house: &
         for n in 0..size {
             register(&store, &format!("o{size}-{n}")).await;
         }
-        let accepting = accept_all(&store, size).await;
+        let accepting = accept_all(house, &store, size).await;
         let (claiming, jobs) = claim_all(&store, size).await;
-        let settling = settle_all(&store, jobs).await;
+        let settling = settle_all(house, &store, jobs).await;
         costs.push([accepting, claiming, settling]);
     }
     let alone = costs[0];
@@ -39,16 +45,31 @@ fn cost(before: Tally, after: Tally, size: usize) -> u64 {
     statements / groups
 }
 
-async fn accept_all(store: &Store, size: usize) -> u64 {
+/// Holds the database while everybody asks, so that all but the first stand in line together.
+async fn in_line<T>(house: &House, asking: impl Future<Output = T>) -> T {
+    let url = &house.settings.url;
+    let lock = if url.starts_with("sqlite") {
+        "begin immediate"
+    } else {
+        "begin; lock table inbox in access exclusive mode"
+    };
+    let mut other = AnyConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+    let mut asking = pin!(asking);
+    let early = poll_fn(|context| Poll::Ready(asking.as_mut().poll(context))).await;
+    assert!(early.is_pending(), "the database is held");
+    sqlx::raw_sql("rollback").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    asking.await
+}
+
+async fn accept_all(house: &House, store: &Store, size: usize) -> u64 {
     let callbacks: Vec<_> =
         (0..size).map(|n| payment(&format!("d{size}-{n}"), &format!("o{size}-{n}"), "t")).collect();
     let before = store.tally();
-    let mut tasks = tokio::task::JoinSet::new();
-    for callback in callbacks {
-        let store = store.clone();
-        tasks.spawn(async move { store.accept(callback, at(1)).await.unwrap() });
-    }
-    assert_eq!(tasks.join_all().await.len(), size);
+    let asked = callbacks.into_iter().map(|callback| store.accept(callback, at(1)));
+    let receipts = in_line(house, join_all(asked)).await;
+    assert!(receipts.iter().all(Result::is_ok), "{receipts:?}");
     cost(before, store.tally(), size)
 }
 
@@ -61,14 +82,10 @@ async fn claim_all(store: &Store, size: usize) -> (u64, Vec<Job>) {
     (cost(before, store.tally(), size), jobs)
 }
 
-async fn settle_all(store: &Store, jobs: Vec<Job>) -> u64 {
+async fn settle_all(house: &House, store: &Store, jobs: Vec<Job>) -> u64 {
     let (before, size) = (store.tally(), jobs.len());
-    let mut tasks = tokio::task::JoinSet::new();
-    for job in jobs {
-        let store = store.clone();
-        tasks
-            .spawn(async move { store.settle(settlement(&job, paid(&job)), at(3)).await.unwrap() });
-    }
-    assert_eq!(tasks.join_all().await.len(), size);
+    let asked = jobs.iter().map(|job| store.settle(settlement(job, paid(job)), at(3)));
+    let settled = in_line(house, join_all(asked)).await;
+    assert!(settled.iter().all(Result::is_ok), "{settled:?}");
     cost(before, store.tally(), size)
 }

@@ -21,6 +21,7 @@ pub mod run;
 
 mod bindings;
 mod call;
+mod cpu;
 mod imports;
 mod json;
 mod meter;

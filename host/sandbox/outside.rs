@@ -90,7 +90,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    fn traced(self) -> bool {
+    pub(crate) fn traced(self) -> bool {
         match self {
             Self::Trace => tracing::enabled!(target: LOG_TARGET, tracing::Level::TRACE),
             Self::Debug => tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG),

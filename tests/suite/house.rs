@@ -70,7 +70,7 @@ impl House {
     }
 
     /// Starts a server on a folder that has a configuration.
-    fn open(folder: TempDir, flags: Vec<String>) -> Self {
+    pub(crate) fn open(folder: TempDir, flags: Vec<String>) -> Self {
         let log = fs::File::create(folder.path().join("log")).expect("a log file");
         let mut child = Command::new(binary())
             .args(["serve", "--config"])

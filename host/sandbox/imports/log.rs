@@ -15,10 +15,10 @@ impl Host for RunState {
         message: String,
         fields: Vec<(String, String)>,
     ) -> wasmtime::Result<()> {
-        self.count()?;
         let size = fields.iter().fold(message.len(), |sum, (name, value)| {
             sum.saturating_add(name.len()).saturating_add(value.len())
         });
+        self.note(size, 0)?;
         let limits = &self.terms.limits;
         let bytes = self.meter.log_bytes.saturating_add(size.min(LOG_LINE_BYTES));
         if self.meter.log_lines >= limits.log_lines || bytes > limits.log_bytes {
@@ -32,9 +32,13 @@ impl Host for RunState {
     }
 
     fn enabled(&mut self, level: Level) -> wasmtime::Result<bool> {
-        self.count()?;
+        self.note(0, 0)?;
         let level = level.into();
-        let wanted = self.run_if_any().is_some_and(|run| run.outside.log_enabled(level));
+        // The same where there is no run: what a plugin claims must not hang on being asked.
+        let wanted = match self.run_if_any() {
+            Some(run) => run.outside.log_enabled(level),
+            None => level.traced(),
+        };
         let limits = &self.terms.limits;
         Ok(wanted && self.meter.log_lines < limits.log_lines)
     }

@@ -89,6 +89,9 @@ fn module(fields: &str) -> String {
     if fields.contains("(memory ") {
         prelude = prelude.replace("(memory (export \"memory\") 2)\n", "");
     }
+    if fields.contains("(export \"cabi_realloc\")") {
+        prelude = prelude.replace("$realloc (export \"cabi_realloc\")", "$realloc");
+    }
     let mut all = format!("{fields}\n{prelude}\n");
     let mut add = |name: &str, default: &str| {
         if !fields.contains(&format!("(export \"{name}\")")) {
@@ -111,6 +114,8 @@ fn module(fields: &str) -> String {
     for (name, _) in PHASES {
         let full = format!("(export \"callgate:processor/phases@0.1.0#{name}\")");
         all = all.replace(&format!("(export \"{name}\")"), &full);
+        let post = full.replace("(export \"", "(export \"cabi_post_");
+        all = all.replace(&format!("(export \"cabi_post_{name}\")"), &post);
     }
     format!("(module\n{all})")
 }

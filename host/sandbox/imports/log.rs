@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::bindings::callgate::processor::log::{Host, Level};
+use crate::fault::Phase;
 use crate::limits::LOG_LINE_BYTES;
 use crate::outside::{LogLevel, LogLine};
 use crate::state::RunState;
@@ -34,10 +35,12 @@ impl Host for RunState {
     fn enabled(&mut self, level: Level) -> wasmtime::Result<bool> {
         self.note(0, 0)?;
         let level = level.into();
-        // The same where there is no run: what a plugin claims must not hang on being asked.
+        // A start function must not learn whether there is a run: what a plugin does when it is
+        // described is what it does later.
+        let before = matches!(self.phase, Phase::Start | Phase::Describe);
         let wanted = match self.run_if_any() {
-            Some(run) => run.outside.log_enabled(level),
-            None => level.traced(),
+            Some(run) if !before => run.outside.log_enabled(level),
+            Some(_) | None => level.traced(),
         };
         let limits = &self.terms.limits;
         Ok(wanted && self.meter.log_lines < limits.log_lines)

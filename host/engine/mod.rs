@@ -33,6 +33,8 @@ mod convert;
 
 mod report;
 
+mod labels;
+
 pub mod deliver;
 
 mod replay;

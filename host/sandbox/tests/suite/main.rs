@@ -6,11 +6,13 @@
 )]
 
 mod attacks;
+mod calls;
 mod good;
 mod guest;
 mod hardening;
 mod imports;
 mod loading;
 mod pairs;
+mod random;
 mod registry;
 mod running;

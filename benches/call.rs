@@ -29,7 +29,8 @@ use order_payment::OrderPayment;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-const ORDER_BODY: &str = r#"{"buyer":"b-7","items":[{"sku":"A-1","count":2},{"sku":"B-9","count":1}]}"#;
+const ORDER_BODY: &str =
+    r#"{"buyer":"b-7","items":[{"sku":"A-1","count":2},{"sku":"B-9","count":1}]}"#;
 
 /// The resource of a WeChat Pay v3 callback, as the host hands it over.
 const BODY: &str = r#"{"transaction_id":"4200001234202611220000000001","amount":{"payer_total":1999,
@@ -201,9 +202,11 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     println!("| act | p10 us | median us | times native |");
     let rival = measure(&mut criterion, "native", 0.0, || timed(native));
-    for (name, which) in
-        [("instantiate", Phase::Start), ("one phase: check", Phase::Check), ("one phase: save", Phase::Save)]
-    {
+    for (name, which) in [
+        ("instantiate", Phase::Start),
+        ("one phase: check", Phase::Check),
+        ("one phase: save", Phase::Save),
+    ] {
         measure(&mut criterion, name, rival, || phase(&runtime, &plugin, which));
     }
     measure(&mut criterion, "five phases, to the draft", rival, || {

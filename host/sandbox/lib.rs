@@ -24,6 +24,7 @@ mod call;
 mod cpu;
 mod imports;
 mod json;
+mod merge;
 mod meter;
 mod routes;
 mod staging;

@@ -8,6 +8,7 @@ use crate::fault::{Halt, Phase};
 use crate::imports::Refusal;
 use crate::json::{self, Bounds};
 use crate::limits::REFS_PER_CALL;
+use crate::merge;
 use crate::outside::{Document, DocumentRef, OutsideError};
 use crate::run::{Expect, Write};
 use crate::state::RunState;
@@ -212,7 +213,7 @@ impl RunState {
         let before = run.staging.body(&name).map_or(0, str::len);
         self.take_in(before)?;
         let run = self.run("documents.merge")?;
-        let body = json::merge(run.staging.body(&name), &patch)?;
+        let body = merge::merge(run.staging.body(&name), &patch)?;
         json::check(&body, bounds)?;
         self.stage(Write { name, body, expect })
     }

@@ -37,9 +37,8 @@ impl Arena {
     async fn start(url: Option<String>) -> Option<Self> {
         let mall = plugins_toml()?;
         let folder = TempDir::new().expect("a folder for the house");
-        let url = url.unwrap_or_else(|| {
-            format!("sqlite://{}", folder.path().join("callgate.db").display())
-        });
+        let url = url
+            .unwrap_or_else(|| format!("sqlite://{}", folder.path().join("callgate.db").display()));
         let attacks = attacks::all();
         let mut more = format!("{mall}{}", evil_channel());
         for attack in &attacks {
@@ -73,7 +72,8 @@ impl Arena {
         let answer = request.send().await.expect("the order call is answered");
         assert_eq!(answer.status(), 201, "{}", attack.name);
         let notice = stage.payment(&purchase, &mut draw);
-        let mut message = notice.sign(keys().0, Sending::genuine(now()), &mut draw).expect("a message");
+        let mut message =
+            notice.sign(keys().0, Sending::genuine(now()), &mut draw).expect("a message");
         message.path = "/callback/evil".to_owned();
         let (heard, ()) = tokio::join!(self.house.send(&message), self.neighbour_is_served());
         assert_eq!(heard.0, 200, "{}: {}", attack.name, heard.1);
@@ -176,7 +176,8 @@ impl Arena {
         let fickle = self.attacks.iter().find(|attack| attack.name == "other-codes");
         let strikes = (0..40).map(|_| self.strike(fickle.expect("it is there")));
         futures_util::stream::iter(strikes).for_each_concurrent(8, |strike| strike).await;
-        let line = "callgate_outcomes_total{business=\"EVIL\",outcome=\"review\",code=\"plugin.other\"}";
+        let line =
+            "callgate_outcomes_total{business=\"EVIL\",outcome=\"review\",code=\"plugin.other\"}";
         assert!(self.house.metric(line).await >= 8, "the rest is counted together");
     }
 
@@ -275,7 +276,7 @@ async fn no_attack_harms_server_or_neighbour_on_postgres() {
 }
 
 /// How often everything happens again once memory was looked at.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 2;
 
 /// What may come and go between two looks: each of the eight slots may keep 4 MiB.
 const GROWTH_KIB: u64 = 48 << 10;

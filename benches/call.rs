@@ -13,7 +13,7 @@
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use callgate_processor::testing::{self, House};
 use callgate_sandbox::engine::{Sandbox, SandboxSettings};
@@ -28,6 +28,7 @@ use criterion::Criterion;
 use order_payment::OrderPayment;
 use serde_json::json;
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 const ORDER_BODY: &str =
     r#"{"buyer":"b-7","items":[{"sku":"A-1","count":2},{"sku":"B-9","count":1}]}"#;

@@ -8,7 +8,7 @@
 //! (`register`),
 //! settling (`settlement`, `settle`, `verdict`), claiming (`lease`) and delivering (`sinks`). One
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
-//! `attempt`, `audit`; `order` looks at the first of them. What people may do is in `operators`,
+//! `attempt` (and `recorded`, what back-tests and statistics read of it), `audit`; `order` looks at the first of them. What people may do is in `operators`,
 //! `operate` and `replays`, with `filter`; what is old is archived to files (`retention`), and
 //! `backup` copies whole files. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
@@ -48,6 +48,8 @@ mod deliveries;
 mod order;
 
 mod attempt;
+
+mod recorded;
 
 mod audit;
 
@@ -92,6 +94,10 @@ pub use lease::{CLAIM_MAX, ClaimRequest, Job, Lease, MeaningUse};
 pub use operate::{Act, Acted, Inspection, Instruction, WHY_MAX};
 pub use order::OrderView;
 pub use outbox::{EVENTS_MAX, StoredEvent};
+pub use recorded::{
+    ATTEMPTS_PAGE_MAX, Measured, MeasuredQuery, RECORDED_PAGE_MAX, ReadOnly, RecordedQuery,
+    RecordedRun,
+};
 pub use register::{ALIASES_MAX, NewOrder, Registered};
 pub use replays::{BulkReplay, Cancelled, NewReplay, Preview, RATE_MAX, ReplayState, Stepped};
 pub use retention::file::{ArchiveReader, ArchivedRow};

@@ -87,11 +87,14 @@ async fn empty(
     let rows: Vec<[Cell; 2]> =
         rows.iter().map(|(id, finished)| [id.as_str().into(), (*finished).into()]).collect();
     let locked = Statement { suffix: dialect.lock(Lock::Update), ..FINISHED };
-    let mut ids = Vec::with_capacity(rows.len());
+    let mut ids: Vec<[Cell; 2]> = Vec::with_capacity(rows.len());
     for row in fetch(connection, locked, &rows).await? {
         ids.push([row.try_get::<String, _>("id")?.into(), now.as_ms().into()]);
     }
-    Ok(fetch(connection, EMPTY, &ids).await?.len())
+    let emptied = fetch(connection, EMPTY, &ids).await?.len();
+    let ids: Vec<[Cell; 1]> = ids.into_iter().map(|[id, _]| [id]).collect();
+    fetch(connection, EMPTY_INPUTS, &ids).await?;
+    Ok(emptied)
 }
 
 async fn forget(
@@ -118,7 +121,7 @@ async fn forget(
 }
 
 /// The smallest id of a moment: ids are UUIDs of version 7 and begin with their time.
-fn first_id_of(moment: Timestamp) -> String {
+pub(crate) fn first_id_of(moment: Timestamp) -> String {
     let ms = u128::try_from(moment.as_ms().clamp(0, MS_MAX)).unwrap_or(0);
     Uuid::from_u128(ms << 80_u32).to_string()
 }
@@ -137,6 +140,14 @@ const EMPTY: Statement = Statement {
     text: "update inbox set body = '', headers = '', raw = null, payer = null, scratch = null, \
            reason_text = null, archived_at_ms = v.now_ms from v where inbox.id = v.row_id \
            returning inbox.id",
+    suffix: "",
+};
+
+/// What runs read is content too.
+const EMPTY_INPUTS: Statement = Statement {
+    columns: "row_id",
+    text: "update attempts set inputs = null from v where attempts.notification_id = v.row_id \
+           and attempts.inputs is not null returning attempts.notification_id",
     suffix: "",
 };
 

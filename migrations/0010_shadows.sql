@@ -1,0 +1,31 @@
+-- What runs were told and read, so that another version can be asked what it would have done; and
+-- versions that run beside the ones in force without an effect.
+
+-- JSON: the order as the run saw it, every document that it read or found missing, the time, the
+-- attempt, and a hash of what it proposed. None where recording is off, or where it would be
+-- longer than the configuration allows. Emptied with the content of its notification.
+alter table attempts add column inputs text;
+
+-- A version that runs beside the one in force: at most one for each plugin.
+create table plugin_shadows (
+    -- The plugin's own name, such as mall/order-payment.
+    name text not null primary key check (length(name) between 1 and 128),
+    version text not null check (length(version) between 1 and 128),
+    -- The SHA-256 of the component in hex.
+    component text not null check (length(component) = 64),
+    -- Hundredths of a percent of the orders.
+    percent bigint not null check (percent between 1 and 10000),
+    -- Names this start: what hosts report belongs to it.
+    run text not null check (length(run) = 36),
+    since_ms bigint not null
+);
+
+-- What each host found so far, written anew every few seconds by that host alone.
+create table plugin_shadow_reports (
+    run text not null check (length(run) = 36),
+    host text not null check (length(host) between 1 and 256),
+    at_ms bigint not null,
+    -- JSON: counts by kind of difference, and the last differences.
+    report text not null,
+    primary key (run, host)
+);

@@ -75,7 +75,7 @@ async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {
     };
     let fuel = report.costs.iter().fold(0u64, |sum, cost| sum.saturating_add(cost.fuel));
     let phases = convert::phases(&report.costs);
-    let spent = Spent { duration_us: convert::micros(watch.elapsed()), phases };
+    let spent = Spent { duration_us: convert::micros(watch.elapsed()), phases, inputs: None };
     let (end, events) = match report.result {
         Ok(events) => (AfterEnd::Done, events.into_iter().map(convert::event).collect()),
         Err(stop) => {

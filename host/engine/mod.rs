@@ -6,7 +6,7 @@
 //! Reading order: `run` (one job from claim to settle: read it first), `decide` (what to make of
 //! what a run says), `after` (the phase after the commit), `worker` (the loop around it),
 //! `outside` (what a guest can reach), `convert` and `report`; `deliver` is what becomes of events;
-//! `replay` works off replays of many; `retain` puts old notifications into files.
+//! `backtest` is what another version would have decided; `replay` works off replays of many; `retain` puts old notifications into files.
 
 use std::sync::Arc;
 
@@ -35,6 +35,8 @@ mod report;
 
 pub mod deliver;
 
+pub(crate) mod backtest;
+
 mod replay;
 
 pub use replay::replay;
@@ -55,6 +57,10 @@ pub struct Settings {
     pub lease_ms: u32,
     /// How long a notification waits for its order, in milliseconds.
     pub park_ms: u32,
+    /// Whether what runs are told and read is kept with their attempts, for back-tests.
+    pub record_inputs: bool,
+    /// Bytes of what is kept of one run; longer ones are not kept.
+    pub record_inputs_bytes: usize,
     /// Delays between attempts, and when there are no more.
     pub retry: Retry,
 }

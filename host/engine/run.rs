@@ -14,6 +14,7 @@ use callgate_store::{
     StoreError, SubjectSeen,
 };
 
+use super::backtest::Inputs;
 use super::outside::Live;
 use super::{Engine, after, convert, decide, report};
 use crate::clock::Stopwatch;
@@ -170,21 +171,23 @@ async fn routed(engine: &Engine, job: &Job, subject: Option<&Document>) -> Decid
 async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSeen) -> Decided {
     let watch = Stopwatch::start();
     let outside = Live::new(engine.store.clone(), job.stored.business.clone());
-    let input = convert::run_input(job, engine.clock.now());
+    let now = engine.clock.now();
+    let input = convert::run_input(job, now);
     let guest = Arc::clone(&plugin);
     let running =
         engine.guests.spawn(async move { guest.run(input, Box::new(outside)).await }).await;
-    let report = match running {
+    let mut report = match running {
         Ok(report) => report,
         Err(error) => return broken(engine, job, &error, subject),
     };
+    let inputs = recorded(engine, || Inputs::of(job, now, &plugin, &mut report));
     let descriptor = plugin.descriptor();
     metrics::histogram!("callgate_run_seconds", "plugin" => descriptor.name.clone())
         .record(watch.elapsed().as_secs_f64());
     if let Err(Stop::Fault(fault)) = &report.result {
         report::fault(job, descriptor, fault);
     }
-    let spent = Spent { phases: convert::phases(&report.costs), ..Spent::default() };
+    let spent = Spent { phases: convert::phases(&report.costs), inputs, ..Spent::default() };
     let fuel = report.costs.iter().fold(0u64, |sum, cost| sum.saturating_add(cost.fuel));
     let (outcome, due_in_ms) =
         decide::outcome(engine, job, report.result, &convert::table(descriptor));
@@ -196,6 +199,17 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
         plugin,
     };
     Decided { outcome, subject, run: Some(ran), spent, due_in_ms }
+}
+
+/// What the run was told and read, as it is kept with its attempt.
+fn recorded(engine: &Engine, inputs: impl FnOnce() -> Inputs) -> Option<String> {
+    let settings = &engine.settings;
+    let inputs = settings.record_inputs.then(inputs)?;
+    let text = inputs.text(settings.record_inputs_bytes);
+    if text.is_none() {
+        metrics::counter!("callgate_inputs_not_recorded_total").increment(1);
+    }
+    text
 }
 
 /// A run that panicked is a mistake of ours: tried again, and at last a person must look.

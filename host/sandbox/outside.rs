@@ -90,7 +90,10 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    fn traced(self) -> bool {
+    /// Whether `tracing` wants lines of this level: what [`Outside::log_enabled`] answers by
+    /// default.
+    #[must_use]
+    pub fn traced(self) -> bool {
         match self {
             Self::Trace => tracing::enabled!(target: LOG_TARGET, tracing::Level::TRACE),
             Self::Debug => tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG),

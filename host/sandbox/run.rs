@@ -120,6 +120,9 @@ pub struct Report<T> {
     pub scratch: String,
     /// What the guest read from outside besides the subject, for the check at the commit.
     pub reads: Vec<Read>,
+    /// Everything that the outside answered besides the subject, by name: asking an outside that
+    /// answers the same makes the same run again.
+    pub answers: Vec<(DocumentRef, Option<Document>)>,
     /// Log lines handed on.
     pub log_lines: u32,
     /// Log lines dropped over quota.

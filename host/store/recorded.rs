@@ -33,6 +33,15 @@ pub struct RecordedRun {
     pub inputs: Option<String>,
 }
 
+/// Runs in order of arrival.
+#[derive(Debug, Clone)]
+pub struct RecordedPage {
+    /// The runs.
+    pub runs: Vec<RecordedRun>,
+    /// The notification behind which the next page begins; `None` where this is the last one.
+    pub next: Option<String>,
+}
+
 /// Which runs are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedQuery {
@@ -61,8 +70,7 @@ impl ReadOnly {
     }
 
     /// The last run of each notification by a plugin, in order of arrival, from behind a
-    /// notification on; at most [`RECORDED_PAGE_MAX`]. A page that is shorter than the limit is
-    /// the last one.
+    /// notification on; at most [`RECORDED_PAGE_MAX`].
     ///
     /// # Errors
     /// As the database fails.
@@ -71,7 +79,7 @@ impl ReadOnly {
         query: &RecordedQuery,
         after: Option<&str>,
         limit: i64,
-    ) -> Result<Vec<RecordedRun>, StoreError> {
+    ) -> Result<RecordedPage, StoreError> {
         let mut condition = Condition::of("attempts");
         let plugin = condition.bind(query.plugin.as_str());
         let (from, to) = window(&mut condition, (query.from, query.to));
@@ -102,14 +110,14 @@ impl ReadOnly {
             attempts.push((id, Attempt::read(row)?, row.try_get("inputs")?));
         }
         let mut notifications = self.notifications(&attempts).await?;
+        let full = i64::try_from(rows.len()).is_ok_and(|length| length == limit);
+        let next = attempts.last().filter(|_| full).map(|(id, ..)| id.clone());
         // A row that retention forgot between the two looks is not there any more.
-        Ok(attempts
-            .into_iter()
-            .filter_map(|(id, attempt, inputs)| {
-                let stored = notifications.remove(&id)?;
-                Some(RecordedRun { stored, attempt, inputs })
-            })
-            .collect())
+        let runs = attempts.into_iter().filter_map(|(id, attempt, inputs)| {
+            let stored = notifications.remove(&id)?;
+            Some(RecordedRun { stored, attempt, inputs })
+        });
+        Ok(RecordedPage { runs: runs.collect(), next })
     }
 
     async fn notifications(

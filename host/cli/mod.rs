@@ -16,6 +16,8 @@ use crate::telemetry;
 
 mod operate;
 
+mod plugin;
+
 mod trigger;
 
 mod backup;
@@ -46,6 +48,8 @@ enum Command {
     Trigger(trigger::Trigger),
     /// Repair: search, inspect, replay, park, release, discard, by a server's operator calls.
     Operate(operate::Operate),
+    /// Processors: what another version would decide, what runs cost.
+    Plugin(plugin::Plugin),
 }
 
 /// Where the configuration comes from.
@@ -90,6 +94,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Restore(restore) => runtime()?.block_on(restore.run()),
         Command::Trigger(trigger) => runtime()?.block_on(trigger.run()),
         Command::Operate(operate) => runtime()?.block_on(operate.run()),
+        Command::Plugin(plugin) => runtime()?.block_on(plugin.run()),
     }
 }
 

@@ -51,4 +51,6 @@ mod disk;
 
 mod clients;
 
+mod backtest;
+
 mod tidy;

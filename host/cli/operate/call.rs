@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 
 /// Speaks to a server as an operator.
 #[derive(Debug)]
-pub(super) struct Calls {
+pub(in crate::cli) struct Calls {
     http: reqwest::Client,
     base: Url,
     token: String,
 }
 
 impl Calls {
-    pub(super) fn new(url: &str, token: &str) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn new(url: &str, token: &str) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none())
@@ -27,7 +27,7 @@ impl Calls {
         Ok(Self { http, base, token: token.to_owned() })
     }
 
-    pub(super) async fn get(
+    pub(in crate::cli) async fn get(
         &self,
         path: &[&str],
         fields: &Map<String, Value>,
@@ -40,7 +40,7 @@ impl Calls {
         self.answer(self.http.get(url)).await
     }
 
-    pub(super) async fn post(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
+    pub(in crate::cli) async fn post(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
         self.answer(self.http.post(self.address(path)).json(body)).await
     }
 

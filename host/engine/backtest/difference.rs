@@ -53,6 +53,19 @@ impl Kind {
             Self::Read => "read",
         }
     }
+
+    /// In words for people.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Route => "no route for",
+            Self::Outcome => "outcome",
+            Self::Reason => "reason",
+            Self::State => "state",
+            Self::Write => "writes",
+            Self::Event => "emits",
+            Self::Read => "reads what the recorded run did not read:",
+        }
+    }
 }
 
 impl Difference {

@@ -21,7 +21,7 @@ mod trial;
 
 mod walk;
 
-pub(crate) use difference::{Difference, Kind};
+pub(crate) use difference::Difference;
 pub(crate) use inputs::Inputs;
 pub(crate) use summary::Summary;
 pub(crate) use walk::{Finding, Plan, Verdict, walk};

@@ -20,6 +20,7 @@ pub mod registry;
 pub mod run;
 
 mod bindings;
+mod cache;
 mod call;
 mod imports;
 mod json;

@@ -65,7 +65,7 @@ fn json(value: toml::Value, path: &str) -> Result<Value, Refused> {
             Value::Array(items.collect::<Result<_, _>>()?)
         }
         toml::Value::Table(fields) => {
-            let field = |(key, value)| {
+            let field = |(key, value): (String, toml::Value)| {
                 let value = json(value, &below(path, &key))?;
                 Ok((key, value))
             };
@@ -158,7 +158,7 @@ fn refuse(path: &str, problem: &str) -> Refused {
 
 const TYPES: [&str; 7] = ["object", "array", "string", "integer", "number", "boolean", "null"];
 
-const KEYWORDS: [&str; 21] = [
+const KEYWORDS: [&str; 22] = [
     "type",
     "enum",
     "const",
@@ -180,4 +180,5 @@ const KEYWORDS: [&str; 21] = [
     "title",
     "description",
     "default",
+    "examples",
 ];

@@ -18,6 +18,7 @@ pub mod outside;
 pub mod plugin;
 pub mod registry;
 pub mod run;
+pub mod text;
 
 mod bindings;
 mod cache;
@@ -28,4 +29,3 @@ mod meter;
 mod routes;
 mod staging;
 mod state;
-mod text;

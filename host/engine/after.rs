@@ -37,11 +37,8 @@ pub(super) async fn again(engine: &Engine, job: &Job) {
         let end = AfterEnd::Review(Reason::new("engine.attempts-used-up", text));
         return finish(engine, job, ended(job, end)).await;
     }
-    let named = job.stored.plugin.as_deref();
-    let plugins = engine.registry.plugins();
-    let Some(plugin) = plugins.iter().find(|one| named == Some(one.descriptor().name.as_str()))
-    else {
-        let name = named.unwrap_or_default();
+    let name = job.stored.plugin.as_deref().unwrap_or_default();
+    let Some(plugin) = committed_by(engine, job, name).await else {
         let text = format!("plugin {name} asked to run after the commit and is gone");
         let end = AfterEnd::Review(Reason::new("after.plugin-gone", text));
         return finish(engine, job, ended(job, end)).await;
@@ -54,7 +51,23 @@ pub(super) async fn again(engine: &Engine, job: &Job) {
         events: 0,
         target: state,
     };
-    run(engine, job, commit, plugin).await;
+    run(engine, job, commit, &plugin).await;
+}
+
+/// The processor that led to the commit, to the byte, where this host still has it; else the
+/// version that is in force.
+async fn committed_by(engine: &Engine, job: &Job, name: &str) -> Option<Arc<Plugin>> {
+    let registry = engine.registry.current();
+    let in_force = registry.named(name, convert::order_no(job));
+    match engine.store.committed_component(&job.stored.id).await {
+        Ok(Some(component)) => registry.of_component(&component).or(in_force),
+        Ok(None) => in_force,
+        Err(error) => {
+            tracing::warn!(notification.id = %job.stored.id, %error, code = error.code(),
+                "nobody can tell which version committed; the one in force runs");
+            in_force
+        }
+    }
 }
 
 async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {

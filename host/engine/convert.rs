@@ -55,6 +55,13 @@ pub(super) fn notification(stored: &StoredNotification) -> run::Notification {
     }
 }
 
+/// The order that a version of a plugin is chosen by: the subject under its own number, so that
+/// all its names lead to one version.
+pub(super) fn order_no(job: &Job) -> Option<&str> {
+    let subject = job.subject.as_ref().map(|subject| subject.key.as_str());
+    subject.or(job.stored.notification.order_no.as_deref())
+}
+
 /// A document as a guest sees it.
 pub(super) fn document(stored: &callgate_store::Document) -> Document {
     Document {

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use callgate_core::retry::Backoff;
-use callgate_sandbox::registry::Registry;
+use callgate_sandbox::registry::InForce;
 use callgate_store::Store;
 use serde::Deserialize;
 use tokio::sync::broadcast;
@@ -94,8 +94,8 @@ impl Retry {
 pub struct Engine {
     /// Where jobs come from and decisions go.
     pub store: Store,
-    /// Which processor is for what.
-    pub registry: Arc<Registry>,
+    /// Which processor is for what. A job that has picked its processor keeps it.
+    pub registry: Arc<InForce>,
     /// Where guests run: threads of their own, so that no guest delays an answer to a gateway.
     pub guests: tokio::runtime::Handle,
     /// The time.

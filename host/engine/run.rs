@@ -121,7 +121,7 @@ fn not_registered(engine: &Engine, job: &Job, order_no: &str) -> Decided {
     let (business, scene) = (job.stored.business.as_str(), job.stored.scene.as_str());
     let event_type = job.stored.notification.event_type.as_str();
     let waited_for = order::moves_money(&job.stored.notification.event_type)
-        || engine.registry.serves(RouteKey { business, scene, event_type, state: None });
+        || engine.registry.current().serves(RouteKey { business, scene, event_type, state: None });
     if !waited_for {
         let text = format!("no processor is routed for {event_type} in any state");
         let reason = Reason::new("route.none", text);
@@ -151,7 +151,8 @@ async fn routed(engine: &Engine, job: &Job, subject: Option<&Document>) -> Decid
     let event_type = job.stored.notification.event_type.as_str();
     let state = subject.map(|subject| subject.state.as_ref().map_or("", |state| state.as_str()));
     let (business, scene) = (job.stored.business.as_str(), job.stored.scene.as_str());
-    match engine.registry.pick(RouteKey { business, scene, event_type, state }) {
+    let key = RouteKey { business, scene, event_type, state };
+    match engine.registry.current().pick(key, convert::order_no(job)) {
         Some(plugin) => run(engine, job, plugin, seen).await,
         None if order::moves_money(&job.stored.notification.event_type) => {
             let text = format!("no processor is routed for {event_type}, which moves money");

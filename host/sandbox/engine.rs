@@ -170,8 +170,7 @@ fn cache(settings: &SandboxSettings) -> Result<Option<Cache>, SandboxError> {
     let Some(dir) = &settings.cache_dir else { return Ok(None) };
     let refuse = |cause: String| SandboxError::Cache { dir: dir.clone(), cause };
     // The cache wants a canonical path.
-    std::fs::create_dir_all(dir).map_err(|error| refuse(error.to_string()))?;
-    let canonical = dir.canonicalize().map_err(|error| refuse(error.to_string()))?;
+    let canonical = crate::cache::private_folder(dir).map_err(refuse)?;
     let mut config = CacheConfig::new();
     config.with_directory(canonical);
     Cache::new(config).map(Some).map_err(|error| refuse(format!("{error:#}")))

@@ -18,8 +18,10 @@ pub mod outside;
 pub mod plugin;
 pub mod registry;
 pub mod run;
+pub mod text;
 
 mod bindings;
+mod cache;
 mod call;
 mod imports;
 mod json;
@@ -27,4 +29,3 @@ mod meter;
 mod routes;
 mod staging;
 mod state;
-mod text;

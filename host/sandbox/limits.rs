@@ -1,6 +1,6 @@
 //! What one plugin may use: every limit has a name, a unit and a default.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::fault::Phase;
 
@@ -9,7 +9,7 @@ use crate::fault::Phase;
 /// "A run" is the five phases of one notification, or the `after` phase alone. Going over a limit
 /// of the machine (fuel, time, memory) stops the guest at once. Going over a quota of the imports
 /// answers `quota` to the guest, and a guest that goes on in spite of that is stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Fuel of each phase: about one unit per instruction. The same run burns the same fuel

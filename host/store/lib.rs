@@ -8,8 +8,10 @@
 //! (`register`),
 //! settling (`settlement`, `settle`, `verdict`), claiming (`lease`) and delivering (`sinks`). One
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
-//! `attempt` (and `recorded`, what back-tests and statistics read of it), `audit`; `order` looks at the first of them. What people may do is in `operators`,
-//! `operate` and `replays`, with `filter`; what is old is archived to files (`retention`), and
+//! `attempt` (and `recorded`, what back-tests and statistics read of it), `audit`; `order` looks
+//! at the first of them. What people may do is in `operators`,
+//! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`;
+//! what is old is archived to files (`retention`), and
 //! `backup` copies whole files. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
 
@@ -61,6 +63,8 @@ mod operate;
 
 mod replays;
 
+mod plugins;
+
 mod bell;
 
 mod retention;
@@ -94,6 +98,10 @@ pub use lease::{CLAIM_MAX, ClaimRequest, Job, Lease, MeaningUse};
 pub use operate::{Act, Acted, Inspection, Instruction, WHY_MAX};
 pub use order::OrderView;
 pub use outbox::{EVENTS_MAX, StoredEvent};
+pub use plugins::{
+    Activation, Canary, CountedRuns, Crossed, HostReport, NewVersion, PluginAct, PluginActed,
+    PluginInstruction, PluginVersion, Pushed, Rollout,
+};
 pub use recorded::{
     ATTEMPTS_PAGE_MAX, Measured, MeasuredQuery, RECORDED_PAGE_MAX, ReadOnly, RecordedPage,
     RecordedQuery, RecordedRun,

@@ -78,7 +78,7 @@ fn explain(error: MigrateError) -> StoreError {
 }
 
 /// Numbered, forward only, never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "inbox", include_str!("../../migrations/0001_inbox.sql")),
     (2, "documents", include_str!("../../migrations/0002_documents.sql")),
     (3, "history", include_str!("../../migrations/0003_history.sql")),
@@ -86,5 +86,6 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (5, "sinks", include_str!("../../migrations/0005_sinks.sql")),
     (6, "operators", include_str!("../../migrations/0006_operators.sql")),
     (7, "retention", include_str!("../../migrations/0007_retention.sql")),
+    (8, "plugins", include_str!("../../migrations/0008_plugins.sql")),
     (10, "shadows", include_str!("../../migrations/0010_shadows.sql")),
 ];

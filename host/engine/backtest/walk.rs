@@ -171,7 +171,7 @@ async fn judge(
         event_type: stored.notification.event_type.as_str(),
         state: inputs.state(),
     };
-    if routes.pick(key).is_none() {
+    if routes.pick(key, None).is_none() {
         let place = format!("{} in scene {}", key.event_type, key.scene);
         return Ok(Verdict::Different(vec![Difference::new(Kind::Route, place)]));
     }

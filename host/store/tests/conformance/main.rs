@@ -41,6 +41,8 @@ mod model;
 
 mod random;
 
+mod plugins;
+
 mod crowd;
 
 /// Tells each story twice.
@@ -144,6 +146,15 @@ stories! {
     random:
         thousands_of_random_stories_agree_with_a_small_model
         a_difference_is_found_and_cut_down_to_a_few_acts;
+    plugins:
+        a_version_is_pushed_once_and_never_changes
+        rollbacks_lead_back_step_by_step_to_the_configuration
+        of_two_operators_one_is_told_to_look_again
+        a_retired_version_is_never_activated_again
+        a_canary_is_tried_changed_promoted_or_stopped
+        a_canary_that_fails_too_often_is_stopped_by_what_all_hosts_counted
+        a_canary_that_goes_bad_late_is_judged_by_its_last_minutes
+        every_host_says_what_it_has_in_force;
     crowd:
         three_hosts_and_shuffled_repeats_pay_every_order_once;
 }

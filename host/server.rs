@@ -8,7 +8,7 @@ use anyhow::Context;
 use callgate_sandbox::engine::Sandbox;
 use callgate_sandbox::grants::Grants;
 use callgate_sandbox::load::Source;
-use callgate_sandbox::registry::Registry;
+use callgate_sandbox::registry::{InForce, Registry};
 use callgate_store::{Retention, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -63,7 +63,7 @@ impl Server {
         let guests = guests()?;
         let engine = Engine {
             store: store.clone(),
-            registry,
+            registry: Arc::new(InForce::new(Arc::into_inner(registry).unwrap_or_default())),
             guests: guests.handle().clone(),
             clock: clock.clone(),
             settings: config.engine.clone(),

@@ -6,18 +6,21 @@
 -- longer than the configuration allows. Emptied with the content of its notification.
 alter table attempts add column inputs text;
 
--- A version that runs beside the one in force: at most one for each plugin.
+-- A version that runs beside the one in force: the last one of each plugin, also after its end.
 create table plugin_shadows (
     -- The plugin's own name, such as mall/order-payment.
     name text not null primary key check (length(name) between 1 and 128),
-    version text not null check (length(version) between 1 and 128),
-    -- The SHA-256 of the component in hex.
-    component text not null check (length(component) = 64),
+    version text not null,
+    -- What the processor reads through `config`: JSON; none for what the version beside it reads.
+    config text,
     -- Hundredths of a percent of the orders.
-    percent bigint not null check (percent between 1 and 10000),
+    parts bigint not null check (parts between 1 and 10000),
     -- Names this start: what hosts report belongs to it.
     run text not null check (length(run) = 36),
-    since_ms bigint not null
+    since_ms bigint not null,
+    who text not null check (length(who) between 1 and 128),
+    stopped_at_ms bigint,
+    foreign key (name, version) references plugin_versions (name, version)
 );
 
 -- What each host found so far, written anew every few seconds by that host alone.

@@ -99,8 +99,9 @@ pub use operate::{Act, Acted, Inspection, Instruction, WHY_MAX};
 pub use order::OrderView;
 pub use outbox::{EVENTS_MAX, StoredEvent};
 pub use plugins::{
-    Activation, Canary, CountedRuns, Crossed, HostReport, NewVersion, PluginAct, PluginActed,
-    PluginInstruction, PluginVersion, Pushed, Rollout,
+    Activation, Canary, CountedRuns, Crossed, HostReport, NewShadow, NewVersion, PluginAct,
+    PluginActed, PluginInstruction, PluginVersion, Pushed, Rollout, Shadow, ShadowReport,
+    ShadowStarted,
 };
 pub use recorded::{
     ATTEMPTS_PAGE_MAX, Measured, MeasuredQuery, RECORDED_PAGE_MAX, ReadOnly, RecordedPage,

@@ -4,7 +4,7 @@
 //! Every act locks the one row of the revision first, so acts follow each other on all hosts, and
 //! each says which revision of its plugin it rests on: of two operators, one is told to look again.
 //!
-//! Reading order: `words`, this file ([`Store`]'s methods), `push`, `act`, `count`, `rows`.
+//! Reading order: `words`, this file ([`Store`]'s methods), `push`, `act`, `count`, `shadow`, `rows`.
 
 use callgate_core::canary::Runs;
 use callgate_core::time::Timestamp;
@@ -25,7 +25,13 @@ mod push;
 
 mod rows;
 
+mod shadow;
+
 mod words;
+
+use shadow::ShadowWork;
+
+pub use shadow::{NewShadow, Shadow, ShadowReport, ShadowStarted};
 
 pub use words::{
     Activation, Canary, CountedRuns, Crossed, HostReport, NewVersion, PluginAct, PluginActed,
@@ -40,6 +46,7 @@ pub(crate) enum PluginWork {
     Count(Vec<CountedRuns>, Vec<AuditEntry>),
     Report(HostReport),
     Leave(String),
+    Shadow(ShadowWork),
 }
 
 /// What came of it.
@@ -49,6 +56,7 @@ pub(crate) enum PluginDone {
     Acted(PluginActed),
     Counted(Vec<Crossed>),
     Noted,
+    Shadowed(Option<Shadow>),
 }
 
 /// Does one piece of work inside the transaction that `connection` is in.
@@ -75,6 +83,7 @@ pub(crate) async fn run(
             count::leave(connection, host).await?;
             PluginDone::Noted
         }
+        PluginWork::Shadow(work) => shadow::run(connection, work).await?,
     })
 }
 
@@ -217,7 +226,10 @@ impl Store {
         rows::hosts(self.readers()).await
     }
 
-    async fn plugin_work(&self, work: PluginWork) -> Result<PluginDone, StoreError> {
+    pub(in crate::plugins) async fn plugin_work(
+        &self,
+        work: PluginWork,
+    ) -> Result<PluginDone, StoreError> {
         let operating = Operating::Plugin(work);
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Plugin(done) => Ok(done),
@@ -227,7 +239,7 @@ impl Store {
         }
     }
 
-    fn entry(
+    pub(in crate::plugins) fn entry(
         &self,
         (name, act): (&str, &str),
         (who, why): (&str, &str),

@@ -20,7 +20,7 @@ use crate::store::Store;
 
 /// A database that is looked at and never changed, also beside a server that works on it.
 #[derive(Debug, Clone)]
-pub struct ReadOnly(AnyPool);
+pub struct ReadOnly(pub(crate) AnyPool);
 
 /// The last run of one notification by a plugin.
 #[derive(Debug, Clone)]

@@ -6,7 +6,8 @@
 //! Reading order: `run` (one job from claim to settle: read it first), `decide` (what to make of
 //! what a run says), `after` (the phase after the commit), `worker` (the loop around it),
 //! `outside` (what a guest can reach), `convert` and `report`; `deliver` is what becomes of events;
-//! `backtest` is what another version would have decided; `replay` works off replays of many; `retain` puts old notifications into files.
+//! `backtest` is what another version would have decided, `shadow` the same beside live runs;
+//! `replay` works off replays of many; `retain` puts old notifications into files.
 
 use std::sync::Arc;
 
@@ -36,6 +37,8 @@ mod report;
 pub mod deliver;
 
 pub(crate) mod backtest;
+
+pub mod shadow;
 
 mod replay;
 
@@ -96,6 +99,8 @@ pub struct Engine {
     pub store: Store,
     /// Which processor is for what. A job that has picked its processor keeps it.
     pub registry: Arc<InForce>,
+    /// Versions that run beside without an effect.
+    pub shadows: shadow::Shadows,
     /// Where guests run: threads of their own, so that no guest delays an answer to a gateway.
     pub guests: tokio::runtime::Handle,
     /// The time.

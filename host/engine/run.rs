@@ -14,8 +14,9 @@ use callgate_store::{
     StoreError, SubjectSeen,
 };
 
-use super::backtest::Inputs;
+use super::backtest::{Decision, Inputs};
 use super::outside::Live;
+use super::shadow::Beside;
 use super::{Engine, after, convert, decide, report};
 use crate::clock::Stopwatch;
 use crate::inbound::Finished;
@@ -43,6 +44,9 @@ async fn decision(engine: &Engine, job: &Job) {
         // Nobody waits, most of the time.
         let _ = engine.finished.send(Finished { notification: job.stored.id.clone() });
     }
+    if let (Some(Settled::Done { .. }), Some(beside)) = (&settled, decided.beside.take()) {
+        engine.shadows.offer(engine, job, *beside);
+    }
     if let (Some(Settled::Done { state, version, events }), Some(ran)) = (settled, decided.run)
         && ran.after == AfterPhase::Wanted
         && let Outcome::Advance(step) = &decided.outcome
@@ -58,6 +62,8 @@ pub(super) struct Decided {
     /// Whether the decision rests on the order as it was.
     pub(super) subject: SubjectSeen,
     pub(super) run: Option<Ran>,
+    /// The shadow that is to run too.
+    pub(super) beside: Option<Box<Beside>>,
     /// What the attempt took.
     pub(super) spent: Spent,
     /// When a parked or failed job is looked at again.
@@ -75,7 +81,7 @@ pub(super) struct Ran {
 
 impl Decided {
     fn plain(outcome: Outcome, subject: SubjectSeen) -> Self {
-        Self { outcome, subject, run: None, spent: Spent::default(), due_in_ms: 0 }
+        Self { outcome, subject, run: None, beside: None, spent: Spent::default(), due_in_ms: 0 }
     }
 }
 
@@ -136,13 +142,9 @@ fn not_registered(engine: &Engine, job: &Job, order_no: &str) -> Decided {
         return Decided::plain(Outcome::Review(reason), SubjectSeen::Absent);
     }
     let text = format!("order {order_no} is not registered yet");
-    Decided {
-        outcome: Outcome::Park(Reason::new("order.not-registered", text)),
-        subject: SubjectSeen::Absent,
-        run: None,
-        spent: Spent::default(),
-        due_in_ms: park_ms.saturating_sub(waited_ms),
-    }
+    let outcome = Outcome::Park(Reason::new("order.not-registered", text));
+    let due_in_ms = park_ms.saturating_sub(waited_ms);
+    Decided { due_in_ms, ..Decided::plain(outcome, SubjectSeen::Absent) }
 }
 
 /// Runs the processor that is for this notification, if there is one.
@@ -181,17 +183,24 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
         Ok(report) => report,
         Err(error) => return broken(engine, job, &error, subject),
     };
-    let inputs = recorded(engine, || Inputs::of(job, now, &plugin, &mut report));
+    let shadow = engine.shadows.beside(&plugin, job);
+    let wanted = shadow.is_some() || engine.settings.record_inputs;
+    let inputs = wanted.then(|| Inputs::of(job, now, &plugin, &mut report));
     let descriptor = plugin.descriptor();
     metrics::histogram!("callgate_run_seconds", "plugin" => descriptor.name.clone())
         .record(watch.elapsed().as_secs_f64());
     if let Err(Stop::Fault(fault)) = &report.result {
         report::fault(job, descriptor, fault);
     }
-    let spent = Spent { phases: convert::phases(&report.costs), inputs, ..Spent::default() };
+    let kept = inputs.as_ref().and_then(|inputs| recorded(engine, inputs));
+    let spent = Spent { phases: convert::phases(&report.costs), inputs: kept, ..Spent::default() };
     let fuel = report.costs.iter().fold(0u64, |sum, cost| sum.saturating_add(cost.fuel));
-    let (outcome, due_in_ms) =
-        decide::outcome(engine, job, report.result, &convert::table(descriptor));
+    let table = convert::table(descriptor);
+    let beside = shadow.zip(inputs).map(|(shadow, inputs)| {
+        let decision = Decision::of(report.result.clone(), &table, inputs.state());
+        Box::new(Beside::new(shadow, Arc::new(inputs), Decision { fuel, ..decision }))
+    });
+    let (outcome, due_in_ms) = decide::outcome(engine, job, report.result, &table);
     let ran = Ran {
         record: convert::record(&plugin, fuel),
         reads: report.reads.into_iter().map(convert::document_read).collect(),
@@ -199,14 +208,13 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
         after: if descriptor.after { AfterPhase::Wanted } else { AfterPhase::None },
         plugin,
     };
-    Decided { outcome, subject, run: Some(ran), spent, due_in_ms }
+    Decided { outcome, subject, run: Some(ran), beside, spent, due_in_ms }
 }
 
 /// What the run was told and read, as it is kept with its attempt.
-fn recorded(engine: &Engine, inputs: impl FnOnce() -> Inputs) -> Option<String> {
+fn recorded(engine: &Engine, inputs: &Inputs) -> Option<String> {
     let settings = &engine.settings;
-    let inputs = settings.record_inputs.then(inputs)?;
-    let text = inputs.text(settings.record_inputs_bytes);
+    let text = settings.record_inputs.then(|| inputs.text(settings.record_inputs_bytes))?;
     if text.is_none() {
         metrics::counter!("callgate_inputs_not_recorded_total").increment(1);
     }
@@ -223,7 +231,7 @@ fn broken(
     tracing::error!(notification.id = %job.stored.id, %error, "a run ended badly");
     let reason = Reason::new("sandbox.host", "the host failed while the processor ran");
     let (outcome, due_in_ms) = decide::failed(engine, job, reason);
-    Decided { outcome, subject, run: None, due_in_ms, spent: Spent::default() }
+    Decided { due_in_ms, ..Decided::plain(outcome, subject) }
 }
 
 /// Stores the decision; `None` where the store cannot, so that the lease lapses and the job is

@@ -190,7 +190,7 @@ fn count(length: usize) -> u64 {
 const DIGEST_BYTES: usize = 16;
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use callgate_core::order::{State, Table};
     use callgate_sandbox::fault::{Fault, FaultKind, Phase};
     use callgate_sandbox::outside::DocumentRef;

@@ -17,11 +17,17 @@ mod recorded;
 
 mod summary;
 
-mod trial;
+pub(super) mod trial;
 
 mod walk;
 
-pub(crate) use difference::Difference;
+pub(crate) use decision::Decision;
+pub(crate) use difference::{Difference, compare};
 pub(crate) use inputs::Inputs;
 pub(crate) use summary::Summary;
-pub(crate) use walk::{Finding, Plan, Verdict, walk};
+pub(crate) use walk::{Finding, Plan, Side, Verdict, walk};
+
+#[cfg(test)]
+pub(crate) mod tests {
+    pub(crate) use super::decision::tests::{decision, draft, fault};
+}

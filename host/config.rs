@@ -49,6 +49,8 @@ pub struct Config {
     pub engine: engine::Settings,
     /// The sandbox as a whole.
     pub sandbox: SandboxSettings,
+    /// What is in force.
+    pub fleet: engine::fleet::Settings,
     /// The log.
     pub log: telemetry::Settings,
     /// Tokens by business.
@@ -84,10 +86,11 @@ impl Config {
             public: rooms.public,
             private: rooms.private,
             operators: operators(named, rooms.operator),
-            store: store_beside(rooms.store, &folder),
             retention: retention_beside(rooms.retention, &folder),
             engine: rooms.engine,
-            sandbox: sandbox_beside(rooms.sandbox, &folder),
+            sandbox: sandbox_beside(rooms.sandbox, &rooms.store.url, &folder),
+            fleet: fleet(rooms.fleet)?,
+            store: store_beside(rooms.store, &folder),
             log: rooms.log,
             businesses,
             channels,
@@ -110,6 +113,7 @@ struct Rooms {
     retention: callgate_store::RetentionSettings,
     engine: engine::Settings,
     sandbox: SandboxSettings,
+    fleet: engine::fleet::Settings,
     log: telemetry::Settings,
 }
 
@@ -168,11 +172,36 @@ fn retention_beside(
     retention
 }
 
-/// So does the folder of compiled processors; an empty path means none.
-fn sandbox_beside(mut sandbox: SandboxSettings, folder: &Path) -> SandboxSettings {
-    sandbox.cache_dir =
-        sandbox.cache_dir.filter(|path| !path.as_os_str().is_empty()).map(|path| folder.join(path));
+/// So does the folder of compiled processors. Where nothing is said, SQLite has one of its own
+/// beside the database file; a PostgreSQL host has none, for nobody but its operator knows where
+/// such a folder belongs.
+fn sandbox_beside(mut sandbox: SandboxSettings, url: &str, folder: &Path) -> SandboxSettings {
+    let said = sandbox.cache_dir.filter(|path| !path.as_os_str().is_empty());
+    sandbox.cache_dir = match said {
+        Some(path) if path.as_os_str() == NO_CACHE => None,
+        Some(path) => Some(folder.join(path)),
+        None => url.strip_prefix("sqlite://").map(|file| folder.join(format!("{file}.compiled"))),
+    };
     sandbox
+}
+
+/// The word for no folder of compiled processors.
+const NO_CACHE: &str = "none";
+
+/// Holds the delays and the budget of the fleet against their bounds.
+fn fleet(settings: engine::fleet::Settings) -> Result<engine::fleet::Settings, ConfigError> {
+    for (field, found, least, most) in [
+        ("retry_ms", settings.retry_ms, 100, 3_600_000),
+        ("report_ms", settings.report_ms, 1_000, 3_600_000),
+        ("budget_runs", settings.budget_runs, 1, 1_000_000),
+        ("budget_percent", settings.budget_percent, 0, 100),
+    ] {
+        if !(least..=most).contains(&found) {
+            let problem = format!("found {found}, expected {least} to {most}");
+            return Err(ConfigError::new(format!("fleet.{field}"), problem));
+        }
+    }
+    Ok(settings)
 }
 
 /// Reads one value, naming the key of a mistake.

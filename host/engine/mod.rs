@@ -6,7 +6,8 @@
 //! Reading order: `run` (one job from claim to settle: read it first), `decide` (what to make of
 //! what a run says), `after` (the phase after the commit), `worker` (the loop around it),
 //! `outside` (what a guest can reach), `convert` and `report`; `deliver` is what becomes of events;
-//! `replay` works off replays of many; `retain` puts old notifications into files.
+//! `replay` works off replays of many; `retain` puts old notifications into files; `fleet` keeps
+//! in force what is to be in force.
 
 use std::sync::Arc;
 
@@ -34,6 +35,8 @@ mod convert;
 mod report;
 
 pub mod deliver;
+
+pub mod fleet;
 
 mod replay;
 
@@ -90,6 +93,8 @@ pub struct Engine {
     pub store: Store,
     /// Which processor is for what. A job that has picked its processor keeps it.
     pub registry: Arc<InForce>,
+    /// Where runs of canaries are counted.
+    pub trials: Arc<fleet::Trials>,
     /// Where guests run: threads of their own, so that no guest delays an answer to a gateway.
     pub guests: tokio::runtime::Handle,
     /// The time.

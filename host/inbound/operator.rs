@@ -7,12 +7,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use callgate_core::canary::Budget;
 use callgate_store::Store;
 use http::{HeaderMap, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::error::Problem;
 use super::operate;
+use super::plugins::{self, SharedPlugins};
 use super::tokens::Operators;
 use crate::clock::Clock;
 
@@ -27,17 +29,22 @@ pub struct Operator {
     pub operators: Arc<Operators>,
     /// The time.
     pub clock: Clock,
+    /// Whoever keeps processors in force.
+    pub plugins: SharedPlugins,
+    /// When a canary has failed too often, unless its start says otherwise.
+    pub budget: Budget,
     /// Reason codes that were shown: one that is gone is shown as zero, not as its last count.
     pub reviews: Arc<Mutex<BTreeSet<String>>>,
 }
 
-/// `GET /healthz`, `/readyz` and `/metrics`, and the calls of [`operate`].
+/// `GET /healthz`, `/readyz` and `/metrics`, and the calls of [`operate`] and [`plugins`].
 pub fn router(operator: Operator) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
         .merge(operate::routes())
+        .merge(plugins::routes())
         .with_state(operator)
 }
 

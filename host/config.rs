@@ -4,12 +4,13 @@
 //! in, so what the documentation says is what the program does.
 //!
 //! Reading order: this file, `source` (layers and merging), `secrets` (`x_file`, `x_env`),
-//! `channels`, `plugins`, `sinks`.
+//! `channels`, `plugins`, `packages` (whose keys sign plugins, and for what), `sinks`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use callgate_package::Policies;
 use callgate_sandbox::engine::SandboxSettings;
 use serde::Deserialize;
 
@@ -21,6 +22,8 @@ use crate::telemetry;
 pub mod channels;
 
 pub mod plugins;
+
+mod packages;
 
 mod sinks;
 
@@ -55,6 +58,8 @@ pub struct Config {
     pub log: telemetry::Settings,
     /// Tokens by business.
     pub businesses: BTreeMap<String, TokenHashes>,
+    /// Who signs plugins for which business, and what they may ask for.
+    pub policies: Policies,
     /// Channels by name.
     pub channels: BTreeMap<String, Arc<Channel>>,
     /// Plugins by name.
@@ -70,7 +75,7 @@ impl Config {
     /// The first mistake, with its key, what was found and what was expected.
     pub fn load(layers: &Layers) -> Result<Self, ConfigError> {
         let (mut table, folder) = source::merge(layers)?;
-        let businesses = businesses(take(&mut table, "businesses")?)?;
+        let (businesses, policies) = businesses(take(&mut table, "businesses")?, &folder)?;
         let names: Vec<&str> = businesses.keys().map(String::as_str).collect();
         let channels = channels::open(take(&mut table, "channels")?, &names, &folder)?;
         let plugins = plugins::read(take(&mut table, "plugins")?, &names, &folder)?;
@@ -93,6 +98,7 @@ impl Config {
             store: store_beside(rooms.store, &folder),
             log: rooms.log,
             businesses,
+            policies,
             channels,
             plugins,
             sinks,
@@ -117,15 +123,20 @@ struct Rooms {
     log: telemetry::Settings,
 }
 
-fn businesses(table: toml::Table) -> Result<BTreeMap<String, TokenHashes>, ConfigError> {
-    table
-        .into_iter()
-        .map(|(name, value)| {
-            let key = format!("businesses.{name}");
-            check_name(&key, &name, NAME_OF_BUSINESS)?;
-            Ok((name, read(value, &key)?))
-        })
-        .collect()
+fn businesses(
+    table: toml::Table,
+    folder: &Path,
+) -> Result<(BTreeMap<String, TokenHashes>, Policies), ConfigError> {
+    let (mut tokens, mut policies) = (BTreeMap::new(), BTreeMap::new());
+    for (name, mut value) in table {
+        let key = format!("businesses.{name}");
+        check_name(&key, &name, NAME_OF_BUSINESS)?;
+        if let Some(fields) = value.as_table_mut() {
+            policies.insert(name.clone(), packages::take_policy(fields, &key, folder)?);
+        }
+        tokens.insert(name, read(value, &key)?);
+    }
+    Ok((tokens, Policies::new(policies)))
 }
 
 /// Operators with names of their own. `operator` is the name of who has none.

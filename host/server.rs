@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use callgate_sandbox::engine::Sandbox;
-use callgate_sandbox::grants::Grants;
-use callgate_sandbox::load::Source;
 use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::registry::Registry;
 use callgate_store::{Retention, Store};
@@ -27,6 +25,7 @@ use crate::inbound::listener::{self, Pushes};
 use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
 use crate::inbound::{Finished, ListenerSettings, operator, orders};
+use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
 
 /// A server that listens and works.
@@ -164,23 +163,13 @@ pub async fn plugins(config: &Config) -> anyhow::Result<Loaded> {
     let sandbox = Sandbox::new(config.sandbox.clone()).context("sandbox")?;
     let mut loaded = Vec::new();
     for (name, settings) in &config.plugins {
-        let file = settings.file.display();
-        let bytes = tokio::fs::read(&settings.file)
-            .await
-            .with_context(|| format!("plugins.{name}.file: {file} cannot be read"))?;
-        let source = Source {
-            bytes,
-            limits: settings.limits.clone(),
-            grants: Grants {
-                businesses: Some(settings.businesses.iter().cloned().collect()),
-                ..settings.grants.clone()
-            },
-            config: settings.config.clone(),
-        };
-        let plugin = sandbox
-            .load(source)
-            .await
-            .with_context(|| format!("plugins.{name}: {file} is refused"))?;
+        let Package { source, admitted } = packages::read(name, settings, &config.policies).await?;
+        let refused = || format!("plugins.{name}: {} is refused", settings.file.display());
+        let plugin = sandbox.load(source).await.with_context(refused)?;
+        if let Some(admitted) = admitted {
+            let checked = admitted.check_descriptor(plugin.descriptor());
+            checked.map_err(packages::coded).with_context(refused)?;
+        }
         loaded.push(Arc::new(plugin));
     }
     Registry::build(loaded.clone()).context("plugins")?;

@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! Reading order: this file, then `trigger`, `operate` and `backup`.
+//! Reading order: this file, then `trigger`, `operate`, `plugin` and `backup`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +15,8 @@ use crate::server::{self, Server};
 use crate::telemetry;
 
 mod operate;
+
+mod plugin;
 
 mod trigger;
 
@@ -44,6 +46,8 @@ enum Command {
     Restore(backup::Restore),
     /// Play a gateway: make correctly signed callbacks and post them.
     Trigger(trigger::Trigger),
+    /// Plugins as packages: make keys, sign, verify, look inside.
+    Plugin(plugin::Plugin),
     /// Repair: search, inspect, replay, park, release, discard, by a server's operator calls.
     Operate(operate::Operate),
 }
@@ -89,6 +93,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Backup(backup) => runtime()?.block_on(backup.run()),
         Command::Restore(restore) => runtime()?.block_on(restore.run()),
         Command::Trigger(trigger) => runtime()?.block_on(trigger.run()),
+        Command::Plugin(plugin) => runtime()?.block_on(plugin.run()),
         Command::Operate(operate) => runtime()?.block_on(operate.run()),
     }
 }

@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 use self::call::Calls;
 use super::print;
 
-mod call;
+pub(super) mod call;
 
-mod show;
+pub(super) mod show;
 
 /// Look at notifications, replay, park, release, discard; see who did what.
 #[derive(Debug, Args)]

@@ -129,12 +129,12 @@ fn list(notifications: &Value) -> String {
     table(&head, lines)
 }
 
-fn rows(list: &Value) -> impl Iterator<Item = &Value> {
+pub(in crate::cli) fn rows(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
 /// Columns as wide as their widest cell.
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(in crate::cli) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let head: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
     let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
@@ -156,11 +156,11 @@ fn shown(name: &str, value: &Value) -> String {
     if name.ends_with("_at_ms") { time(value) } else { cell(value) }
 }
 
-fn time(value: &Value) -> String {
+pub(in crate::cli) fn time(value: &Value) -> String {
     value.as_i64().map(|ms| Timestamp::from_ms(ms).to_string()).unwrap_or_default()
 }
 
-fn cell(value: &Value) -> String {
+pub(in crate::cli) fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => escaped(text),

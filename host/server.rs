@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use callgate_sandbox::engine::Sandbox;
-use callgate_sandbox::grants::Grants;
-use callgate_sandbox::load::Source;
-use callgate_sandbox::registry::{InForce, Registry};
+use callgate_sandbox::plugin::Plugin;
+use callgate_sandbox::registry::Registry;
 use callgate_store::{Retention, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -19,12 +18,15 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::deliver::{self, Delivery, Sink};
+use crate::engine::fleet::{Fleet, Parts};
+use crate::engine::shadow::Shadows;
 use crate::engine::{self, Engine};
 use crate::inbound::callback::{Intake, Place};
-use crate::inbound::listener;
+use crate::inbound::listener::{self, Pushes};
 use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
 use crate::inbound::{Finished, ListenerSettings, operator, orders};
+use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
 
 /// A server that listens and works.
@@ -53,7 +55,7 @@ impl Server {
         clock: Clock,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Self> {
-        let registry = plugins(&config).await?;
+        let Loaded { sandbox, plugins } = plugins(&config).await?;
         let sinks = sinks(&config).await?;
         let public = bind(&config.public, "public.listen").await?;
         let private = bind(&config.private, "private.listen").await?;
@@ -61,14 +63,29 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
         let guests = guests()?;
+        let owner = uuid::Uuid::now_v7().to_string();
+        let shadow_sandbox = sandbox.clone();
+        let fleet = Fleet::start(Parts {
+            store: store.clone(),
+            sandbox,
+            policies: config.policies.clone(),
+            configured: plugins,
+            guests: guests.handle().clone(),
+            clock: clock.clone(),
+            settings: config.fleet.clone(),
+            host: owner.clone(),
+        })
+        .await?;
         let engine = Engine {
             store: store.clone(),
-            registry: Arc::new(InForce::new(Arc::into_inner(registry).unwrap_or_default())),
+            shadows: Shadows::new(shadow_sandbox, config.policies.clone()),
+            registry: fleet.in_force(),
+            trials: fleet.trials(),
             guests: guests.handle().clone(),
             clock: clock.clone(),
             settings: config.engine.clone(),
             finished: finished.clone(),
-            owner: uuid::Uuid::now_v7().to_string(),
+            owner,
         };
         let delivery = Delivery {
             store: store.clone(),
@@ -80,8 +97,10 @@ impl Server {
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend([
             tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
+            tokio::spawn(engine::shadow::follow(engine.clone(), stopped.clone())),
+            tokio::spawn(Arc::clone(&fleet).follow(config.engine.poll_ms, stopped.clone())),
             tokio::spawn(engine::work(engine, stopped.clone())),
-            serve_private(private, &config, &store, (&clock, metrics), stopped.clone()),
+            serve_private(private, &config, (&store, fleet), (&clock, metrics), stopped.clone()),
             serve_public(public, &config, &store, (&clock, finished), stopped.clone()),
         ]);
         tasks.extend(
@@ -131,34 +150,34 @@ fn guests() -> anyhow::Result<Runtime> {
         .context("the runtime for guests cannot be started")
 }
 
-/// Loads every plugin and builds the registry.
+/// The sandbox, and the plugins of the configuration.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Where they were compiled.
+    pub sandbox: Sandbox,
+    /// In the order of their names in the configuration.
+    pub plugins: Vec<Arc<Plugin>>,
+}
+
+/// Loads every plugin of the configuration, and sees that they can be in force together.
 ///
 /// # Errors
 /// Which plugin is refused, and why.
-pub async fn plugins(config: &Config) -> anyhow::Result<Arc<Registry>> {
+pub async fn plugins(config: &Config) -> anyhow::Result<Loaded> {
     let sandbox = Sandbox::new(config.sandbox.clone()).context("sandbox")?;
     let mut loaded = Vec::new();
     for (name, settings) in &config.plugins {
-        let file = settings.file.display();
-        let bytes = tokio::fs::read(&settings.file)
-            .await
-            .with_context(|| format!("plugins.{name}.file: {file} cannot be read"))?;
-        let source = Source {
-            bytes,
-            limits: settings.limits.clone(),
-            grants: Grants {
-                businesses: Some(settings.businesses.iter().cloned().collect()),
-                ..settings.grants.clone()
-            },
-            config: settings.config.clone(),
-        };
-        let plugin = sandbox
-            .load(source)
-            .await
-            .with_context(|| format!("plugins.{name}: {file} is refused"))?;
+        let Package { source, admitted } = packages::read(name, settings, &config.policies).await?;
+        let refused = || format!("plugins.{name}: {} is refused", settings.file.display());
+        let plugin = sandbox.load(source).await.with_context(refused)?;
+        if let Some(admitted) = admitted {
+            let checked = admitted.check_descriptor(plugin.descriptor());
+            checked.map_err(packages::coded).with_context(refused)?;
+        }
         loaded.push(Arc::new(plugin));
     }
-    Ok(Arc::new(Registry::build(loaded).context("plugins")?))
+    Registry::build(loaded.clone()).context("plugins")?;
+    Ok(Loaded { sandbox, plugins: loaded })
 }
 
 /// Opens every sink.
@@ -217,7 +236,7 @@ fn serve_public(
 fn serve_private(
     listener: TcpListener,
     config: &Config,
-    store: &Store,
+    (store, fleet): (&Store, Arc<Fleet>),
     (clock, metrics): (&Clock, PrometheusHandle),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
@@ -226,6 +245,8 @@ fn serve_private(
         .values()
         .map(|channel| (channel.name.clone(), channel.business.clone()))
         .collect();
+    let operators = Arc::new(config.operators.clone());
+    let pushes = Pushes::new(Arc::clone(&operators), config.sandbox.component_bytes_max);
     let router = orders::router(Orders {
         store: store.clone(),
         businesses: Arc::new(config.businesses.clone()),
@@ -235,11 +256,13 @@ fn serve_private(
     .merge(operator::router(Operator {
         store: store.clone(),
         metrics,
-        operators: Arc::new(config.operators.clone()),
+        operators: Arc::clone(&operators),
+        plugins: fleet,
+        budget: config.fleet.budget(),
         clock: clock.clone(),
         reviews: Arc::default(),
     }));
-    let private = listener::Private::new(router, config.private.clone());
+    let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);
     tokio::spawn(listener::serve(listener, config.private.clone(), answer, stopped))
 }

@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! Reading order: this file, then `trigger`, `operate` and `backup`.
+//! Reading order: this file, then `trigger`, `operate`, `plugin` and `backup`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,10 +46,10 @@ enum Command {
     Restore(backup::Restore),
     /// Play a gateway: make correctly signed callbacks and post them.
     Trigger(trigger::Trigger),
+    /// Plugins as packages: make keys, sign, verify, look inside.
+    Plugin(plugin::Plugin),
     /// Repair: search, inspect, replay, park, release, discard, by a server's operator calls.
     Operate(operate::Operate),
-    /// Processors: what another version would decide, what runs cost.
-    Plugin(plugin::Plugin),
 }
 
 /// Where the configuration comes from.

@@ -7,6 +7,7 @@ use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::run::{Commit, Stop};
 use callgate_store::{AfterEnd, AfterSettlement, Job, Spent};
 
+use super::fleet::Ended;
 use super::outside::Live;
 use super::run::{Ran, complain};
 use super::{Engine, convert, decide, report};
@@ -94,6 +95,9 @@ async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {
         Err(stop) => {
             if let Stop::Fault(fault) = &stop {
                 report::fault(job, plugin.descriptor(), fault);
+                if decide::attempts(job) <= 1 {
+                    engine.trials.note(plugin, Ended::FailedAfter);
+                }
             }
             (stopped(engine, job, stop), Vec::new())
         }

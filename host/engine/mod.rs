@@ -7,7 +7,8 @@
 //! what a run says), `after` (the phase after the commit), `worker` (the loop around it),
 //! `outside` (what a guest can reach), `convert` and `report`; `deliver` is what becomes of events;
 //! `backtest` is what another version would have decided, `shadow` the same beside live runs;
-//! `replay` works off replays of many; `retain` puts old notifications into files.
+//! `replay` works off replays of many; `retain` puts old notifications into files; `fleet` keeps
+//! in force what is to be in force.
 
 use std::sync::Arc;
 
@@ -39,6 +40,8 @@ pub mod deliver;
 pub(crate) mod backtest;
 
 pub mod shadow;
+
+pub mod fleet;
 
 mod replay;
 
@@ -101,6 +104,8 @@ pub struct Engine {
     pub registry: Arc<InForce>,
     /// Versions that run beside without an effect.
     pub shadows: shadow::Shadows,
+    /// Where runs of canaries are counted.
+    pub trials: Arc<fleet::Trials>,
     /// Where guests run: threads of their own, so that no guest delays an answer to a gateway.
     pub guests: tokio::runtime::Handle,
     /// The time.

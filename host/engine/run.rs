@@ -15,6 +15,7 @@ use callgate_store::{
 };
 
 use super::backtest::{Decision, Inputs};
+use super::fleet::Ended;
 use super::outside::Live;
 use super::shadow::Beside;
 use super::{Engine, after, convert, decide, report};
@@ -38,6 +39,7 @@ async fn decision(engine: &Engine, job: &Job) {
     decided.spent.duration_us = convert::micros(watch.elapsed());
     let settled = settle(engine, job, &decided).await;
     report::decision(job, &decided, settled.as_ref(), watch);
+    note_trial(engine, job, &decided, settled.as_ref());
     if let Some(Settled::Done { .. } | Settled::Repeated) = &settled
         && !matches!(decided.outcome, Outcome::Retry(_) | Outcome::Defer(_) | Outcome::Park(_))
     {
@@ -54,6 +56,19 @@ async fn decision(engine: &Engine, job: &Job) {
         let commit = after::commit((state, version, events), step);
         after::first(engine, job, commit, ran).await;
     }
+}
+
+/// Counts the first run of a notification that led to something, for the budget of a canary:
+/// further tries at the same one would count one trouble many times.
+fn note_trial(engine: &Engine, job: &Job, decided: &Decided, settled: Option<&Settled>) {
+    let Some(ran) = decided.run.as_ref().filter(|_| decide::attempts(job) <= 1) else { return };
+    let Some(Settled::Done { .. }) = settled else { return };
+    let ended = match decided.outcome {
+        Outcome::Advance(_) | Outcome::Keep(_) => Ended::Well,
+        Outcome::Retry(_) | Outcome::Review(_) => Ended::Failed,
+        Outcome::Defer(_) | Outcome::Park(_) => return,
+    };
+    engine.trials.note(&ran.plugin, ended);
 }
 
 /// A decision and what the store needs to know beside it.

@@ -238,7 +238,7 @@ async fn audit(
     Ok(Json(json!({ "audit": list, "next_cursor": next })).into_response())
 }
 
-fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let sent = serde_path_to_error::deserialize(&mut reader)
         .map_err(|error| Problem::asked(error.path().to_string(), error.inner().to_string()))?;
@@ -246,7 +246,7 @@ fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Problem> {
     Ok(sent)
 }
 
-fn check_why(why: &str) -> Result<(), Problem> {
+pub(super) fn check_why(why: &str) -> Result<(), Problem> {
     if (1..=WHY_MAX).contains(&why.chars().count()) && !why.trim().is_empty() && !why.contains('\0')
     {
         return Ok(());

@@ -7,13 +7,16 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use callgate_core::canary::Budget;
 use callgate_store::Store;
 use http::{HeaderMap, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::error::Problem;
 use super::operate;
+use super::plugins::{self, SharedPlugins};
 use super::tokens::Operators;
+use super::trials;
 use crate::clock::Clock;
 
 /// What the operator calls need.
@@ -27,17 +30,24 @@ pub struct Operator {
     pub operators: Arc<Operators>,
     /// The time.
     pub clock: Clock,
+    /// Whoever keeps processors in force.
+    pub plugins: SharedPlugins,
+    /// When a canary has failed too often, unless its start says otherwise.
+    pub budget: Budget,
     /// Reason codes that were shown: one that is gone is shown as zero, not as its last count.
     pub reviews: Arc<Mutex<BTreeSet<String>>>,
 }
 
-/// `GET /healthz`, `/readyz` and `/metrics`, and the calls of [`operate`].
+/// `GET /healthz`, `/readyz` and `/metrics`, and the calls of [`operate`],
+/// [`plugins`] and [`trials`].
 pub fn router(operator: Operator) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
         .merge(operate::routes())
+        .merge(plugins::routes())
+        .merge(trials::routes())
         .with_state(operator)
 }
 

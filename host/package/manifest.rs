@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use callgate_sandbox::descriptor::{Descriptor, Edge, Route};
 use callgate_sandbox::grants::Grants;
+use callgate_sandbox::limits::Limits;
 
 use crate::admit::sha256_text;
 use crate::read;
@@ -21,7 +22,7 @@ pub struct Manifest {
     pub sha256: String,
     /// The version of the contract that it was built against.
     pub contract: semver::Version,
-    /// What it may claim, at most.
+    /// What it may claim, at most: each route of the component is one of these or narrower.
     pub routes: Vec<Route>,
     /// The steps that it may declare, at most; `None` where the manifest does not say.
     pub transitions: Option<Vec<Edge>>,
@@ -62,6 +63,14 @@ impl Manifest {
         self.routes.iter().map(|route| route.business.as_str()).collect()
     }
 
+    /// The limits that it asks for over the defaults, whatever a policy says.
+    ///
+    /// # Errors
+    /// [`Refused::Field`] where they are no limits, which reading has made sure of.
+    pub fn asked_limits(&self) -> Result<Limits, Refused> {
+        read::limits_of(&self.limits)
+    }
+
     /// Whether this manifest is for these bytes.
     ///
     /// # Errors
@@ -76,7 +85,7 @@ impl Manifest {
     }
 
     /// Whether a component that describes itself so keeps to this manifest: the same name and
-    /// version, no route and no transition that is not here.
+    /// version, no transition that is not here, no route that one here does not cover.
     ///
     /// # Errors
     /// [`Refused::Descriptor`] with the first thing that it claims beyond the manifest.
@@ -93,9 +102,10 @@ impl Manifest {
         if *version != self.version {
             return differs("version", version, &self.version.to_string());
         }
-        if let Some(route) = routes.iter().find(|route| !self.routes.contains(route)) {
+        let beyond = |route: &&Route| !self.routes.iter().any(|wide| covers(wide, route));
+        if let Some(route) = routes.iter().find(beyond) {
             return Err(Refused::Descriptor(format!(
-                "it claims the route {route}, which the manifest does not have; add it under \
+                "it claims the route {route}, which no route of the manifest covers; add it under \
                  [[routes]] and sign again"
             )));
         }
@@ -129,4 +139,18 @@ impl Manifest {
             }),
         }
     }
+}
+
+/// Whether every notification that takes the narrow route could take the wide one.
+fn covers(wide: &Route, narrow: &Route) -> bool {
+    let event_type = match wide.event_type.strip_suffix('*') {
+        Some(start) => narrow.event_type.starts_with(start),
+        None => wide.event_type == narrow.event_type,
+    };
+    // `*` is any state of a subject; an empty state is a route without a subject.
+    let any_state = wide.state == "*" && !narrow.state.is_empty();
+    wide.business == narrow.business
+        && (wide.scene == "*" || wide.scene == narrow.scene)
+        && event_type
+        && (any_state || wide.state == narrow.state)
 }

@@ -151,8 +151,7 @@ impl Sandbox {
         check_exports(rooms, &component)?;
         let pre = ProcessorPre::new(linked).map_err(|error| link(&error))?;
 
-        let revision = hex(&Sha256::digest(config.to_string().as_bytes()));
-        let revision = text::cut(&revision, REVISION_BYTES).to_owned();
+        let revision = revision(&config);
         let (name, version) = (String::new(), String::new());
         let terms = Terms { name, version, limits, grants, config, revision };
         let terms = Arc::new(terms);
@@ -341,6 +340,12 @@ fn link(error: &wasmtime::Error) -> LoadError {
 /// Parts of an error text come from the component.
 fn shown(text: &str) -> String {
     text::printable(text, LOG_LINE_BYTES)
+}
+
+/// Identity of a configuration.
+pub(crate) fn revision(config: &serde_json::Value) -> String {
+    let revision = hex(&Sha256::digest(config.to_string().as_bytes()));
+    text::cut(&revision, REVISION_BYTES).to_owned()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -32,6 +32,8 @@ mod operate;
 mod discreet;
 mod sinks;
 
+mod packages;
+
 mod deliver;
 
 mod backup;

@@ -16,8 +16,17 @@ pub(in crate::cli) struct Calls {
 
 impl Calls {
     pub(in crate::cli) fn new(url: &str, token: &str) -> anyhow::Result<Self> {
+        Self::within(url, token, PATIENCE)
+    }
+
+    /// For calls that have something compiled, which may take minutes.
+    pub(in crate::cli) fn patient(url: &str, token: &str) -> anyhow::Result<Self> {
+        Self::within(url, token, COMPILING)
+    }
+
+    fn within(url: &str, token: &str, patience: Duration) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
-            .timeout(PATIENCE)
+            .timeout(patience)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
@@ -38,6 +47,11 @@ impl Calls {
             url.query_pairs_mut().append_pair(name, &text);
         }
         self.answer(self.http.get(url)).await
+    }
+
+    /// Posts bytes as they are.
+    pub(in crate::cli) async fn send(&self, path: &[&str], body: Vec<u8>) -> anyhow::Result<Value> {
+        self.answer(self.http.post(self.address(path)).body(body)).await
     }
 
     pub(in crate::cli) async fn post(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
@@ -70,6 +84,9 @@ impl Calls {
         anyhow::bail!("{} {}: {}", status.as_u16(), word("code"), word("message"))
     }
 }
+
+/// Longer than a component may take to come and to compile.
+const COMPILING: Duration = Duration::from_secs(300);
 
 /// Longer than any call should take.
 const PATIENCE: Duration = Duration::from_secs(30);

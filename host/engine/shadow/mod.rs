@@ -128,8 +128,12 @@ impl Shadows {
                 active.ok_or("its plugin is not in force")?.config().clone()
             }
         };
-        let source = Source { bytes, limits: admitted.limits, grants: admitted.grants, config };
-        self.0.sandbox.load(source).await.map_err(|error| words(&error))
+        admitted.manifest.check_config(&config).map_err(|error| words(&error))?;
+        let (limits, grants) = (admitted.limits.clone(), admitted.grants.clone());
+        let source = Source { bytes, limits, grants, config };
+        let plugin = self.0.sandbox.load(source).await.map_err(|error| words(&error))?;
+        admitted.check_descriptor(plugin.descriptor()).map_err(|error| words(&error))?;
+        Ok(plugin)
     }
 }
 
@@ -233,6 +237,13 @@ async fn look(engine: &Engine, refused: &mut BTreeMap<String, String>) {
             Err(error) => {
                 tracing::error!(plugin = name, version, error, "a shadow is refused");
                 engine.shadows.set(&name, None);
+                // Whoever started it looks at its report, not at the logs of all hosts.
+                let report = serde_json::json!({ "refused": error }).to_string();
+                let (run, host) = (shadow.run.clone(), engine.owner.clone());
+                let report = ShadowReport { run, host, at: engine.clock.now(), report };
+                if let Err(error) = engine.store.report_shadow(report).await {
+                    tracing::warn!(%error, code = error.code(), "a refusal is not written down");
+                }
                 refused.insert(name, shadow.run);
             }
         }

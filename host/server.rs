@@ -39,7 +39,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     store: Store,
-    guests: Option<Runtime>,
+    _guests: Guests,
 }
 
 impl Server {
@@ -62,7 +62,7 @@ impl Server {
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
-        let guests = guests()?;
+        let guests = Guests::start()?;
         let owner = uuid::Uuid::now_v7().to_string();
         let shadow_sandbox = sandbox.clone();
         let fleet = Fleet::start(Parts {
@@ -70,7 +70,7 @@ impl Server {
             sandbox,
             policies: config.policies.clone(),
             configured: plugins,
-            guests: guests.handle().clone(),
+            guests: guests.handle(),
             clock: clock.clone(),
             settings: config.fleet.clone(),
             host: owner.clone(),
@@ -81,7 +81,7 @@ impl Server {
             shadows: Shadows::new(shadow_sandbox, config.policies.clone()),
             registry: fleet.in_force(),
             trials: fleet.trials(),
-            guests: guests.handle().clone(),
+            guests: guests.handle(),
             clock: clock.clone(),
             settings: config.engine.clone(),
             finished: finished.clone(),
@@ -109,7 +109,7 @@ impl Server {
             }),
         );
         let (public, private) = addresses;
-        Ok(Self { public, private, stop, tasks, store, guests: Some(guests) })
+        Ok(Self { public, private, stop, tasks, store, _guests: guests })
     }
 
     /// Ends when a part of the server has ended by itself, which none should.
@@ -132,22 +132,32 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A runtime may not be waited for inside another one.
-        if let Some(guests) = self.guests.take() {
-            guests.shutdown_background();
-        }
+/// Threads for guests alone.
+#[derive(Debug)]
+struct Guests(Option<Runtime>);
+
+impl Guests {
+    fn start() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("guests")
+            .enable_all()
+            .build()
+            .context("the runtime for guests cannot be started")?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn handle(&self) -> tokio::runtime::Handle {
+        self.0.as_ref().map_or_else(tokio::runtime::Handle::current, |one| one.handle().clone())
     }
 }
 
-/// Threads for guests alone.
-fn guests() -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .thread_name("guests")
-        .enable_all()
-        .build()
-        .context("the runtime for guests cannot be started")
+impl Drop for Guests {
+    fn drop(&mut self) {
+        // A runtime may not be waited for inside another one.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// The sandbox, and the plugins of the configuration.

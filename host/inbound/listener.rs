@@ -129,6 +129,15 @@ pub async fn read_body(
     }
 }
 
+/// Reads a body of at most so many bytes, and keeps none of it.
+async fn discard(mut body: Incoming, bytes_max: usize) {
+    let mut left = bytes_max;
+    while let Some(Ok(frame)) = body.frame().await {
+        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+        left = rest;
+    }
+}
+
 /// The private listener's calls behind its limits: the body is read whole before a route sees it.
 #[derive(Debug, Clone)]
 pub struct Private {
@@ -187,6 +196,10 @@ impl Private {
     /// A push: who it is comes first, so that nobody else makes us read megabytes.
     async fn push(&self, request: hyper::Request<Incoming>) -> axum::response::Response {
         if let Err(problem) = self.pushes.operators.admit(request.headers()) {
+            // A peer that is still sending would not hear the answer.
+            let patience = Duration::from_millis(self.settings.read_timeout_ms);
+            let rest = discard(request.into_body(), self.pushes.body_bytes_max);
+            drop(tokio::time::timeout(patience, rest).await);
             return problem.into_response();
         }
         let Ok(_place) = self.pushes.places.try_acquire() else {

@@ -35,7 +35,7 @@ impl Host {
         write_configuration(folder.path(), &plugins_toml()?);
         let mut flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         flags.push(format!("store.url={url}"));
-        flags.push(format!("sandbox.cache_dir={}", cache().display()));
+        flags.push(format!("sandbox.cache_dir={}", cache().join("code").display()));
         Some(Self { folder, flags, shell: None, child: None })
     }
 
@@ -123,7 +123,8 @@ impl Drop for Host {
     }
 }
 
-/// Compiled processors, shared by all hosts of this run: a restart is a matter of moments.
+/// Compiled processors, shared by all hosts of this run: a restart is a matter of moments. The
+/// first host makes a private folder in it.
 fn cache() -> &'static Path {
     static CACHE: OnceLock<TempDir> = OnceLock::new();
     CACHE.get_or_init(|| TempDir::new().expect("a folder for compiled processors")).path()

@@ -34,6 +34,14 @@ mod sinks;
 
 mod packages;
 
+mod versions;
+
+mod fleet;
+
+mod fleet_hosts;
+
+mod canary;
+
 mod deliver;
 
 mod backup;

@@ -154,9 +154,9 @@ fn show_manifest(
 fn grants(grants: &Grants) -> Vec<String> {
     let Grants { read, write, topics, endpoints, blind_writes, .. } = grants;
     let kinds = [("read", read), ("write", write), ("topic", topics), ("endpoint", endpoints)];
-    let named = kinds.into_iter().flat_map(|(kind, names)| {
-        names.iter().map(move |name| format!("{kind} {name}"))
-    });
+    let named = kinds
+        .into_iter()
+        .flat_map(|(kind, names)| names.iter().map(move |name| format!("{kind} {name}")));
     let blind = blind_writes.then(|| "blind writes".to_owned());
     named.chain(blind).collect()
 }

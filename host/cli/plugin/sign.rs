@@ -39,9 +39,8 @@ impl Sign {
         let signer = Signer::new(&self.business, &self.id).map_err(coded)?;
         let component = files::read(&self.component, describe::COMPONENT_BYTES_MAX)?;
         let draft = files::read(&self.manifest, FILE_BYTES_MAX)?;
-        let in_manifest = |refused: Refused| {
-            coded(refused).context(self.manifest.display().to_string())
-        };
+        let in_manifest =
+            |refused: Refused| coded(refused).context(self.manifest.display().to_string());
         let mut signed = manifest_for(&draft, &component).map_err(in_manifest)?;
         let manifest = Manifest::parse(signed.body()).map_err(in_manifest)?;
         // A host would refuse it: better the author hears that before it is signed.

@@ -57,7 +57,9 @@ fn large_whole_numbers_are_compared_exactly() {
 
 #[test]
 fn a_keyword_that_is_not_known_is_refused() {
-    for text in ["minlength = 1", "'$ref' = 'http://x'", "pattern = 'a+'", "properties.a.requird = []"] {
+    for text in
+        ["minlength = 1", "'$ref' = 'http://x'", "pattern = 'a+'", "properties.a.requird = []"]
+    {
         refused(schema(text), "package.schema", &["no such keyword", "minLength"]);
     }
 }

@@ -97,7 +97,8 @@ pub(crate) fn unsigned(manifest: &str) -> SignedManifest {
     manifest_for(manifest.as_bytes(), COMPONENT).unwrap_or_else(|_| {
         let sha256 = sha256_text(COMPONENT);
         let first = callgate_package::signed::FIRST_LINE;
-        SignedManifest::parse(format!("{first}sha256 = \"{sha256}\"\n{manifest}").as_bytes()).unwrap()
+        SignedManifest::parse(format!("{first}sha256 = \"{sha256}\"\n{manifest}\n").as_bytes())
+            .unwrap()
     })
 }
 

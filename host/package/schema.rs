@@ -111,17 +111,17 @@ fn inspect(schema: &Map<String, Value>, path: &str, depth: usize) -> Result<(), 
 }
 
 fn inspect_value(schema: &Value, path: &str, depth: usize) -> Result<(), Refused> {
-    match schema {
-        Value::Object(schema) => inspect(schema, path, depth),
-        _ => Err(refuse(path, "expected a table with a schema")),
+    match schema.as_object() {
+        Some(schema) => inspect(schema, path, depth),
+        None => Err(refuse(path, "expected a table with a schema")),
     }
 }
 
 fn is_type(value: &Value) -> bool {
     let known = |value: &Value| value.as_str().is_some_and(|name| TYPES.contains(&name));
-    match value {
-        Value::Array(names) => !names.is_empty() && names.iter().all(known),
-        _ => known(value),
+    match value.as_array() {
+        Some(names) => !names.is_empty() && names.iter().all(known),
+        None => known(value),
     }
 }
 

@@ -110,15 +110,17 @@ fn between(
 }
 
 fn numbers(schema: &Map<String, Value>, found: &Number) -> Result<(), String> {
-    let rules: [(&str, fn(Ordering) -> bool, &str); 4] = [
-        ("minimum", Ordering::is_ge, "at least"),
-        ("maximum", Ordering::is_le, "at most"),
-        ("exclusiveMinimum", Ordering::is_gt, "more than"),
-        ("exclusiveMaximum", Ordering::is_lt, "less than"),
-    ];
-    for (name, holds, words) in rules {
-        let Some(Value::Number(bound)) = schema.get(name) else { continue };
-        if !compare(found, bound).is_some_and(holds) {
+    let broken = |name: &str, holds: fn(Ordering) -> bool| {
+        let bound = schema.get(name).and_then(Value::as_number)?;
+        (!compare(found, bound).is_some_and(holds)).then_some(bound)
+    };
+    for (words, bound) in [
+        ("at least", broken("minimum", Ordering::is_ge)),
+        ("at most", broken("maximum", Ordering::is_le)),
+        ("more than", broken("exclusiveMinimum", Ordering::is_gt)),
+        ("less than", broken("exclusiveMaximum", Ordering::is_lt)),
+    ] {
+        if let Some(bound) = bound {
             return Err(format!("found {found}, expected {words} {bound}"));
         }
     }

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use crate::package::{MANIFEST, Place, and, refused};
 
 fn schema(text: &str) -> Result<Schema, Refused> {
-    Schema::from_toml(text.parse().unwrap())
+    Schema::from_toml(text.parse().expect("TOML"))
 }
 
 /// What a schema says of a value at `v`.
 fn verdict(keywords: &str, value: &Value) -> Result<(), Refused> {
-    let schema = schema(&format!("properties.v = {{ {keywords} }}")).unwrap();
+    let schema = schema(&format!("properties.v = {{ {keywords} }}")).expect("a schema");
     schema.check(&json!({ "v": value }))
 }
 

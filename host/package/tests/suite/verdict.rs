@@ -222,7 +222,7 @@ fn a_contract_that_the_host_does_not_serve_is_refused() {
 #[test]
 fn the_contract_that_is_served_is_the_one_of_the_interface() {
     let wit = include_str!("../../../../wit/callgate.wit");
-    let line = format!("package callgate:processor@{};", CONTRACT);
+    let line = format!("package callgate:processor@{CONTRACT};");
     assert!(wit.lines().any(|found| found == line), "the interface has no line `{line}`");
 }
 

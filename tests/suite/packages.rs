@@ -218,6 +218,38 @@ fn the_key_of_another_business_opens_nothing() {
 }
 
 #[test]
+fn a_plugin_of_two_businesses_starts_once_both_have_signed() {
+    let Some(team) = Team::new() else { return };
+    let into = team.path("other");
+    good(&callgate(&["plugin", "keygen", "--business", "OTHER", "--id", "b", "--into", &into]));
+    let route =
+        "[[routes]]\nbusiness = \"OTHER\"\nscene = \"*\"\nevent_type = \"*\"\nstate = \"\"\n";
+    team.change("plugin.toml", "[[routes]]", &format!("{route}[[routes]]"));
+    good(&team.sign());
+    let key = "[[businesses.OTHER.plugin_keys]]\nid = \"b\"\npublic_key_file = \"other/b.pub\"\n\
+        [businesses.OTHER.policy]\nwrite = [\"*\"]\ntopics = [\"*\"]";
+    team.configure(POLICY, &format!("{WITH_MANIFEST}\n{key}"));
+    refused(&team.check(), &["package.other-business", "OTHER", "PRODUCT_ORDER/main"]);
+    let (manifest, component) =
+        (team.path("order-payment.manifest"), team.path("order-payment.wasm"));
+    let second = team.path("other/b.key");
+    good(&callgate(&[
+        "plugin",
+        "sign",
+        &manifest,
+        "--component",
+        &component,
+        "--business",
+        "OTHER",
+        "--id",
+        "b",
+        "--key",
+        &second,
+    ]));
+    good(&team.check());
+}
+
+#[test]
 fn a_manifest_that_asks_for_more_than_the_policy_is_refused_with_line_and_limit() {
     let Some(team) = Team::new() else { return };
     let file = team.file("plugin.toml");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use callgate_core::outcome::{Outcome, Reason, Step};
 use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::run::{Commit, Stop};
-use callgate_store::{AfterEnd, AfterSettlement, Job, Spent};
+use callgate_store::{AfterEnd, AfterSettlement, Committed, Document, Job, Spent};
 
 use super::outside::Live;
 use super::run::{Ran, complain};
@@ -46,15 +46,28 @@ pub(super) async fn again(engine: &Engine, job: &Job) {
         let end = AfterEnd::Review(Reason::new("after.plugin-gone", text));
         return finish(engine, job, ended(job, end)).await;
     };
-    let subject = job.subject.as_ref();
-    let state = subject.and_then(|subject| subject.state.as_ref()).map(ToString::to_string);
-    let commit = Commit {
+    let commit = facts(job.committed.as_ref(), job.subject.as_ref());
+    run(engine, job, commit, plugin).await;
+}
+
+/// What the commit made of the run, as its history entry keeps it: the order may have gone on
+/// since. Where an older program committed and kept no entry by name, the order as it is.
+fn facts(committed: Option<&Committed>, order: Option<&Document>) -> Commit {
+    if let Some(Committed { state, version, events, target }) = committed {
+        return Commit {
+            state: state.clone(),
+            version: convert::unsigned(*version),
+            events: convert::count(*events),
+            target: target.clone(),
+        };
+    }
+    let state = order.and_then(|order| order.state.as_ref()).map(ToString::to_string);
+    Commit {
         state: state.clone().unwrap_or_default(),
-        version: subject.map_or(0, |subject| convert::unsigned(subject.version)),
+        version: order.map_or(0, |order| convert::unsigned(order.version)),
         events: 0,
         target: state,
-    };
-    run(engine, job, commit, plugin).await;
+    }
 }
 
 async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {

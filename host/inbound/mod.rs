@@ -4,8 +4,8 @@
 //! Absent: a state change of a document, SQL, a guest.
 //!
 //! Reading order: `listener` (connections and their limits), `channel`, `callback` (the straight
-//! line from bytes to ack), `orders` and their `view`, `operator` (health and metrics), `operate`
-//! (repair) with its `operate_query` and `operate_view`, `tokens`, `error` (the one place where an
+//! line from bytes to ack), `orders` and their `view`, `operator` (health and metrics) with
+//! `ready`, `operate` (repair) with its `operate_query` and `operate_view`, `sinks` (dead letters), `tokens`, `error` (the one place where an
 //! error becomes a status code).
 
 use std::net::SocketAddr;
@@ -28,6 +28,10 @@ mod operate_query;
 mod operate_view;
 
 pub mod operator;
+
+pub mod ready;
+
+mod sinks;
 
 pub mod orders;
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use callgate_store::DeadLetters;
+use serde_json::{Value, json};
 
-use crate::house::House;
+use crate::house::{House, OPERATOR};
 use crate::sinks::{Heard, HttpSink, Nats, Reply, Shop, each_once_in_order, secret};
 
 /// Delays that a story can wait for, and a lease that a dead host does not hold for long.
@@ -176,8 +177,11 @@ async fn an_event_that_is_never_taken_becomes_a_dead_letter_and_is_sent_again_on
     assert_eq!(dead[0].event.event.id, refused[0].id);
     assert_eq!(dead[0].reason.as_ref().expect("a reason").code, "sink.status");
     sink.set_mood(|_| Reply::Status(200));
-    let ordered = store.redeliver(dead_letters("erp"), crate::house::now()).await;
-    assert_eq!(ordered.expect("an order"), 1);
+    let order = json!({ "all": true, "why": "the consumer is mended" });
+    let url = format!("{}/operator/sinks/erp/redeliver", house.private);
+    let asked = house.http.post(url).bearer_auth(OPERATOR).json(&order);
+    let told: Value = asked.send().await.expect("an answer").json().await.expect("JSON");
+    assert_eq!((&told["changed"], &told["dead"]), (&json!(1), &json!(0)), "{told}");
     let taken = sink.when_taken(8).await;
     assert_eq!(taken.iter().filter(|heard| heard.id == refused[0].id).count(), 1);
     store.close().await;

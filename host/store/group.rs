@@ -16,9 +16,8 @@ use crate::register::{self, Registered, Registration};
 use crate::repeat::Contradiction;
 use crate::retention::removal::{self, Removal, Removed};
 use crate::settle::{self, Finishing};
-use crate::settlement::Settled;
+use crate::settlement::{Settled, Settling};
 use crate::sinks::{self, SinkHold, Stepping};
-use crate::verdict::Settling;
 
 /// Something for the writer to do, and who waits for it.
 #[derive(Debug)]

@@ -109,6 +109,8 @@ pub use settings::Settings;
 pub use settlement::{
     AfterEnd, AfterPhase, AfterSettlement, DocumentRead, Settled, Settlement, SubjectSeen,
 };
-pub use sinks::{DeliveryState, KeptDelivery, SinkHold, SinkRecord, SinkStanding, SinkStart, SinkStep};
+pub use sinks::{
+    DeliveryState, KeptDelivery, SinkHold, SinkRecord, SinkStanding, SinkStart, SinkStep,
+};
 pub use store::Store;
 pub use tally::Tally;

@@ -23,9 +23,9 @@ use crate::lease::Lease;
 use crate::order::NAMES;
 use crate::outbox::Outgoing;
 use crate::settlement::{
-    AfterEnd, AfterSettlement, Budget, DocumentRead, Settled, Settlement, SubjectSeen,
+    AfterEnd, AfterSettlement, Budget, DocumentRead, Settled, Settlement, Settling, SubjectSeen,
 };
-use crate::verdict::{Held, Known, LeaseEnd, LeasedRow, RowChange, Settling, Writes, decide};
+use crate::verdict::{Held, Known, LeaseEnd, LeasedRow, RowChange, Writes, decide};
 
 /// An end of a last phase on its way.
 #[derive(Debug)]

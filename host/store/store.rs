@@ -26,10 +26,9 @@ use crate::retention::removal::{Removal, Removed};
 use crate::schema::migrate;
 use crate::settings::Settings;
 use crate::settle::Finishing;
-use crate::settlement::{AfterSettlement, Settled, Settlement};
+use crate::settlement::{AfterSettlement, Settled, Settlement, Settling};
 use crate::sinks::{SinkHold, SinkStep, Stepping};
 use crate::tally::{self, Tally};
-use crate::verdict::Settling;
 use crate::writer::Writer;
 
 /// Everything that lasts. Clones are the same store.

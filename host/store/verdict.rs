@@ -12,7 +12,9 @@ use crate::history::{Effect, HistoryEntry, Meaning};
 use crate::inbox::InboxState;
 use crate::lease::Lease;
 use crate::outbox::Outgoing;
-use crate::settlement::{AfterPhase, Budget, DocumentRead, Settled, Settlement, SubjectSeen};
+use crate::settlement::{
+    AfterPhase, Budget, DocumentRead, Settled, Settlement, Settling, SubjectSeen,
+};
 
 /// What is stored of everything that a group of settlements rests on.
 #[derive(Debug, Default)]
@@ -56,15 +58,6 @@ pub(crate) struct LeasedRow {
 pub(crate) struct Held {
     pub(crate) version: i64,
     pub(crate) state: String,
-}
-
-/// One settlement of a group.
-#[derive(Debug)]
-pub(crate) struct Settling {
-    pub(crate) settlement: Settlement,
-    /// The id of its history entry, if there will be one.
-    pub(crate) history_id: String,
-    pub(crate) now: Timestamp,
 }
 
 /// Everything that the winners write.

@@ -34,6 +34,12 @@ mod sinks;
 
 mod deliver;
 
+mod tls;
+
+mod together;
+
+mod unreadable;
+
 mod backup;
 #[path = "../../host/store/tests/conformance/cluster.rs"]
 mod cluster;

@@ -138,3 +138,50 @@ async fn finish(engine: &Engine, job: &Job, settlement: AfterSettlement) {
         complain(job, &error);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use callgate_core::order::State;
+    use callgate_core::time::Timestamp;
+    use callgate_store::{Committed, Document};
+
+    use super::facts;
+
+    fn order(state: &str, version: i64) -> Document {
+        Document {
+            business: "SHOP".to_owned(),
+            collection: "orders".to_owned(),
+            key: "o1".to_owned(),
+            version,
+            state: State::parse(state).ok(),
+            body: "{}".to_owned(),
+            amount: None,
+            channel: None,
+            created_at: Timestamp::from_ms(0),
+            updated_at: Timestamp::from_ms(0),
+        }
+    }
+
+    #[test]
+    fn a_last_phase_that_runs_again_hears_of_its_commit_and_not_of_the_order_since() {
+        let committed = Committed {
+            state: "TO_BE_DELIVERED".to_owned(),
+            version: 2,
+            events: 3,
+            target: Some("TO_BE_DELIVERED".to_owned()),
+        };
+        let since = order("REFUNDING", 5);
+        let told = facts(Some(&committed), Some(&since));
+        assert_eq!((told.state.as_str(), told.version, told.events), ("TO_BE_DELIVERED", 2, 3));
+        assert_eq!(told.target.as_deref(), Some("TO_BE_DELIVERED"));
+        let stayed = facts(Some(&Committed { target: None, ..committed }), Some(&since));
+        assert_eq!(stayed.target, None);
+    }
+
+    #[test]
+    fn where_no_entry_is_known_the_order_speaks() {
+        let told = facts(None, Some(&order("PAID", 2)));
+        assert_eq!((told.state.as_str(), told.version, told.events), ("PAID", 2, 0));
+        assert_eq!(facts(None, None).state, "");
+    }
+}

@@ -52,6 +52,12 @@ mod random;
 
 mod crowd;
 
+mod filling;
+
+mod working;
+
+mod planning;
+
 /// Tells each story twice.
 macro_rules! stories {
     ($($subject:ident: $($story:ident)+;)+) => {

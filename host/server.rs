@@ -25,6 +25,7 @@ use crate::inbound::callback::{Intake, Place};
 use crate::inbound::listener::{self, Pushes};
 use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
+use crate::inbound::ready::Ready;
 use crate::inbound::{Finished, ListenerSettings, operator, orders};
 use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
@@ -214,7 +215,8 @@ fn retention(
         return Ok(Vec::new());
     }
     let owner = uuid::Uuid::now_v7().to_string();
-    let retention = Retention::new(store.clone(), settings.clone(), owner)?;
+    let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+    let retention = Retention::new(store.clone(), settings.clone(), owner, sinks)?;
     let (clock, stopped) = (clock.clone(), stopped.clone());
     Ok(vec![tokio::spawn(engine::retain(retention, settings, clock, stopped))])
 }
@@ -271,6 +273,7 @@ fn serve_private(
         budget: config.fleet.budget(),
         clock: clock.clone(),
         reviews: Arc::default(),
+        ready: Arc::new(Ready::new(store.clone(), clock.clone())),
     }));
     let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);

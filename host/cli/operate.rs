@@ -1,8 +1,8 @@
 //! `callgate operate`: look at notifications and repair, through the operator calls of a running
 //! server. The words are those of the calls.
 //!
-//! Reading order: this file (the words of the command line), `call` (one call over HTTP), `show`
-//! (tables).
+//! Reading order: this file (the words of the command line), `sinks` (those for sinks), `call` (one
+//! call over HTTP), `show` (tables).
 
 use std::process::ExitCode;
 
@@ -16,7 +16,10 @@ pub(super) mod call;
 
 pub(super) mod show;
 
-/// Look at notifications, replay, park, release, discard; see who did what.
+mod sinks;
+
+/// Look at notifications, replay, park, release, discard; send dead letters again; see who did
+/// what.
 #[derive(Debug, Args)]
 pub(super) struct Operate {
     /// The private listener, such as http://127.0.0.1:8081.
@@ -82,6 +85,8 @@ enum Word {
         #[command(flatten)]
         page: Page,
     },
+    #[command(flatten)]
+    Sinks(sinks::SinkWord),
 }
 
 #[derive(Debug, Args)]
@@ -276,6 +281,7 @@ impl Word {
                 }
                 (calls.get(&["audit"], &fields).await?, show::audit)
             }
+            Self::Sinks(word) => word.call(calls).await?,
         })
     }
 }

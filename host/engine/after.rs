@@ -5,7 +5,7 @@ use std::sync::Arc;
 use callgate_core::outcome::{Outcome, Reason, Step};
 use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::run::{Commit, Stop};
-use callgate_store::{AfterEnd, AfterSettlement, Job, Spent};
+use callgate_store::{AfterEnd, AfterSettlement, Committed, Document, Job, Spent};
 
 use super::fleet::Ended;
 use super::outside::Live;
@@ -44,15 +44,28 @@ pub(super) async fn again(engine: &Engine, job: &Job) {
         let end = AfterEnd::Review(Reason::new("after.plugin-gone", text));
         return finish(engine, job, ended(job, end)).await;
     };
-    let subject = job.subject.as_ref();
-    let state = subject.and_then(|subject| subject.state.as_ref()).map(ToString::to_string);
-    let commit = Commit {
+    let commit = facts(job.committed.as_ref(), job.subject.as_ref());
+    run(engine, job, commit, &plugin).await;
+}
+
+/// What the commit made of the run, as its history entry keeps it: the order may have gone on
+/// since. Where an older program committed and kept no entry by name, the order as it is.
+fn facts(committed: Option<&Committed>, order: Option<&Document>) -> Commit {
+    if let Some(Committed { state, version, events, target }) = committed {
+        return Commit {
+            state: state.clone(),
+            version: convert::unsigned(*version),
+            events: convert::count(*events),
+            target: target.clone(),
+        };
+    }
+    let state = order.and_then(|order| order.state.as_ref()).map(ToString::to_string);
+    Commit {
         state: state.clone().unwrap_or_default(),
-        version: subject.map_or(0, |subject| convert::unsigned(subject.version)),
+        version: order.map_or(0, |order| convert::unsigned(order.version)),
         events: 0,
         target: state,
-    };
-    run(engine, job, commit, &plugin).await;
+    }
 }
 
 /// The processor that led to the commit, to the byte, where this host still has it; else the
@@ -140,5 +153,52 @@ async fn finish(engine: &Engine, job: &Job, settlement: AfterSettlement) {
     }
     if let Err(error) = engine.store.finish_after(settlement, engine.clock.now()).await {
         complain(job, &error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callgate_core::order::State;
+    use callgate_core::time::Timestamp;
+    use callgate_store::{Committed, Document};
+
+    use super::facts;
+
+    fn order(state: &str, version: i64) -> Document {
+        Document {
+            business: "SHOP".to_owned(),
+            collection: "orders".to_owned(),
+            key: "o1".to_owned(),
+            version,
+            state: State::parse(state).ok(),
+            body: "{}".to_owned(),
+            amount: None,
+            channel: None,
+            created_at: Timestamp::from_ms(0),
+            updated_at: Timestamp::from_ms(0),
+        }
+    }
+
+    #[test]
+    fn a_last_phase_that_runs_again_hears_of_its_commit_and_not_of_the_order_since() {
+        let committed = Committed {
+            state: "TO_BE_DELIVERED".to_owned(),
+            version: 2,
+            events: 3,
+            target: Some("TO_BE_DELIVERED".to_owned()),
+        };
+        let since = order("REFUNDING", 5);
+        let told = facts(Some(&committed), Some(&since));
+        assert_eq!((told.state.as_str(), told.version, told.events), ("TO_BE_DELIVERED", 2, 3));
+        assert_eq!(told.target.as_deref(), Some("TO_BE_DELIVERED"));
+        let stayed = facts(Some(&Committed { target: None, ..committed }), Some(&since));
+        assert_eq!(stayed.target, None);
+    }
+
+    #[test]
+    fn where_no_entry_is_known_the_order_speaks() {
+        let told = facts(None, Some(&order("PAID", 2)));
+        assert_eq!((told.state.as_str(), told.version, told.events), ("PAID", 2, 0));
+        assert_eq!(facts(None, None).state, "");
     }
 }

@@ -13,10 +13,10 @@ use http::{HeaderMap, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::error::Problem;
-use super::operate;
 use super::plugins::{self, SharedPlugins};
+use super::ready::{Readiness, Ready};
 use super::tokens::Operators;
-use super::trials;
+use super::{operate, sinks, trials};
 use crate::clock::Clock;
 
 /// What the operator calls need.
@@ -34,6 +34,8 @@ pub struct Operator {
     pub plugins: SharedPlugins,
     /// When a canary has failed too often, unless its start says otherwise.
     pub budget: Budget,
+    /// Whether a callback could be stored.
+    pub ready: Arc<Ready>,
     /// Reason codes that were shown: one that is gone is shown as zero, not as its last count.
     pub reviews: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -48,16 +50,16 @@ pub fn router(operator: Operator) -> Router {
         .merge(operate::routes())
         .merge(plugins::routes())
         .merge(trials::routes())
+        .merge(sinks::routes())
         .with_state(operator)
 }
 
-/// Ready means that a callback could be stored: the store answers a read.
 async fn ready(State(operator): State<Operator>) -> Response {
-    match operator.store.counts().await {
-        Ok(_) => "ready\n".into_response(),
-        Err(error) => {
-            tracing::warn!(%error, "not ready: the store does not answer");
-            (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response()
+    match operator.ready.look().await {
+        Readiness::Ready => "ready\n".into_response(),
+        Readiness::NotReady => {
+            let words = "callbacks cannot be stored\n";
+            (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
         }
     }
 }

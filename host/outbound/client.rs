@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
-use reqwest::Url;
+use reqwest::{Certificate, Url};
 
 use super::address::Reach;
-use super::resolve::{Checked, look_up};
+use super::resolve::{Checked, Names};
 
 /// Calls one endpoint. Clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Caller {
     client: reqwest::Client,
     url: Url,
-    reach: Reach,
+    checked: Checked,
     timeout_ms: u32,
 }
 
@@ -96,14 +96,33 @@ impl Caller {
     /// [`NotReachable::Url`] for a URL that is not called, [`NotReachable::Private`] where it holds
     /// a private address itself.
     pub fn new(endpoint: Endpoint) -> Result<Self, NotReachable> {
+        Self::build(endpoint, Vec::new(), Names::default())
+    }
+
+    /// The same, for a server whose certificate is signed by one of `roots` and no other.
+    ///
+    /// # Errors
+    /// As for [`Caller::new`].
+    pub fn trusting(endpoint: Endpoint, roots: Vec<Certificate>) -> Result<Self, NotReachable> {
+        Self::build(endpoint, roots, Names::default())
+    }
+
+    fn build(
+        endpoint: Endpoint,
+        roots: Vec<Certificate>,
+        names: Names,
+    ) -> Result<Self, NotReachable> {
         let Endpoint { url, reach, timeout_ms } = endpoint;
         check(&url, reach)?;
         let timeout = Duration::from_millis(u64::from(timeout_ms));
-        let client = reqwest::Client::builder()
+        let checked = Checked { reach, names };
+        let builder = reqwest::Client::builder();
+        let builder = if roots.is_empty() { builder } else { builder.tls_certs_only(roots) };
+        let client = builder
             .redirect(reqwest::redirect::Policy::none())
             // A proxy would connect for us, to an address that nobody here has checked.
             .no_proxy()
-            .dns_resolver(Arc::new(Checked(reach)))
+            .dns_resolver(Arc::new(checked.clone()))
             .timeout(timeout)
             .connect_timeout(timeout)
             .user_agent(concat!("callgate/", env!("CARGO_PKG_VERSION")))
@@ -112,7 +131,7 @@ impl Caller {
                 found: words(&error),
                 expected: "a working TLS set-up",
             })?;
-        Ok(Self { client, url, reach, timeout_ms })
+        Ok(Self { client, url, checked, timeout_ms })
     }
 
     /// Resolves the name once and judges what it leads to now; each call does so again.
@@ -126,7 +145,7 @@ impl Caller {
             None => Ok(()),
             Some(host) => {
                 let host = host.trim_matches(['[', ']']);
-                look_up(host, port, self.reach).await.map(drop)
+                self.checked.look_up(host, port).await.map(drop)
             }
         }
     }

@@ -7,16 +7,17 @@ use crate::accept::{self, Arrival, Receipt};
 use crate::deliveries::{self, Redelivery};
 use crate::dialect::Dialect;
 use crate::error::{Fault, StoreError};
-use crate::lease::{self, Claim, Job};
+use crate::lease::{self, Claim, Handed, Job};
 use crate::operate::{self, Done, Operating};
 use crate::outbox;
+use crate::plain::SetAside;
+use crate::probe::{self, Probe};
 use crate::register::{self, Registered, Registration};
 use crate::repeat::Contradiction;
 use crate::retention::removal::{self, Removal, Removed};
 use crate::settle::{self, Finishing};
-use crate::settlement::Settled;
+use crate::settlement::{Settled, Settling};
 use crate::sinks::{self, SinkHold, Stepping};
-use crate::verdict::Settling;
 
 /// Something for the writer to do, and who waits for it.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(crate) enum Operation {
     Redeliver(Box<Redelivery>, Reply<i64>),
     Operate(Box<Operating>, Reply<Done>),
     Remove(Removal, Reply<Removed>),
+    Probe(Probe, Reply<()>),
 }
 
 /// Where an answer goes.
@@ -78,6 +80,7 @@ pub(crate) struct Group {
     redeliveries: Lane<Redelivery, i64>,
     operates: Lane<Operating, Done>,
     removals: Lane<Removal, Removed>,
+    probes: Lane<Probe, ()>,
 }
 
 /// The answers of a group that ran, not to be given before the commit.
@@ -94,6 +97,8 @@ pub(crate) struct Answers {
     removals: Vec<Removed>,
     /// Repeats that say something else than the first message did.
     pub(crate) contradictions: Vec<Contradiction>,
+    /// What was due and cannot be read.
+    pub(crate) set_aside: Vec<SetAside>,
     /// Whether there may be something to claim that was not there before.
     pub(crate) work: Work,
     /// Whether something was settled.
@@ -133,6 +138,7 @@ impl Group {
                 Operation::Redeliver(input, reply) => group.redeliveries.push(*input, reply),
                 Operation::Operate(input, reply) => group.operates.push(*input, reply),
                 Operation::Remove(input, reply) => group.removals.push(input, reply),
+                Operation::Probe(input, reply) => group.probes.push(input, reply),
             }
         }
         group
@@ -149,6 +155,7 @@ impl Group {
             self.redeliveries.inputs.len(),
             self.operates.inputs.len(),
             self.removals.inputs.len(),
+            self.probes.inputs.len(),
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -169,10 +176,12 @@ impl Group {
         let verdicts = settle::run(connection, dialect, settles, finishes).await?;
         // Before the claims, so that what is due now is handed out now.
         let (operates, freed) = operate::run(connection, dialect, &self.operates.inputs).await?;
-        let claims = lease::run(connection, dialect, &self.claims.inputs, order_block_ms).await?;
+        let Handed { jobs: claims, set_aside } =
+            lease::run(connection, dialect, &self.claims.inputs, order_block_ms).await?;
         let steps = sinks::run(connection, &self.steps.inputs).await?;
         let redeliveries = deliveries::redeliver(connection, &self.redeliveries.inputs).await?;
         let removals = removal::run(connection, dialect, &self.removals.inputs).await?;
+        probe::run(connection, &self.probes.inputs).await?;
         outbox::append(connection, &verdicts.events).await?;
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
         let settled = !settles.is_empty() || !finishes.is_empty();
@@ -181,6 +190,7 @@ impl Group {
             settled: Work::when(settled),
             accepts,
             contradictions,
+            set_aside,
             registers,
             settles: verdicts.settles,
             finishes: verdicts.finishes,
@@ -203,6 +213,7 @@ impl Group {
         self.redeliveries.answer(answers.redeliveries.into_iter().map(Ok));
         self.operates.answer(answers.operates.into_iter().map(Ok));
         self.removals.answer(answers.removals.into_iter().map(Ok));
+        self.probes.answer(std::iter::repeat_with(|| Ok(())));
     }
 
     /// Tells everybody that nothing was done.
@@ -216,6 +227,7 @@ impl Group {
         self.redeliveries.fail(error);
         self.operates.fail(error);
         self.removals.fail(error);
+        self.probes.fail(error);
     }
 
     /// What may share a transaction.
@@ -238,6 +250,7 @@ impl Group {
                     redeliveries,
                     operates,
                     removals,
+                    probes,
                 } = self;
                 let came_in = Self { accepts, ..Self::default() };
                 let registered = Self { registers, ..Self::default() };
@@ -245,7 +258,8 @@ impl Group {
                 let delivered = Self { steps, redeliveries, ..Self::default() };
                 let operated = Self { operates, ..Self::default() };
                 let removed = Self { removals, ..Self::default() };
-                [came_in, registered, work, delivered, operated, removed]
+                let probed = Self { probes, ..Self::default() };
+                [came_in, registered, work, delivered, operated, removed, probed]
                     .into_iter()
                     .filter(|part| part.len() > 0)
                     .collect()
@@ -274,6 +288,8 @@ impl Group {
         groups.extend(single(self.operates).map(one));
         let one = |removals| Self { removals, ..Self::default() };
         groups.extend(single(self.removals).map(one));
+        let one = |probes| Self { probes, ..Self::default() };
+        groups.extend(single(self.probes).map(one));
         groups
     }
 }

@@ -4,7 +4,7 @@
 //! clock: `now` is always a parameter, in SQL too.
 //!
 //! Reading order: [`Store`] is the way in. What writes waits for one writer (`writer`), which runs
-//! what waits as one transaction (`group`): accepting (`accept`, `repeat`), registering
+//! what waits in line (`queue`, `weight`) as one transaction (`group`): accepting (`accept`, `repeat`), registering
 //! (`register`),
 //! settling (`settlement`, `settle`, `verdict`), claiming (`lease`) and delivering (`sinks`). One
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
@@ -18,6 +18,10 @@
 mod store;
 
 mod writer;
+
+mod queue;
+
+mod weight;
 
 mod group;
 
@@ -36,6 +40,8 @@ mod verdict;
 mod lease;
 
 mod inbox;
+
+mod plain;
 
 mod documents;
 
@@ -73,6 +79,8 @@ mod backup;
 
 mod tally;
 
+mod probe;
+
 mod batch;
 
 mod dialect;
@@ -88,11 +96,11 @@ pub use attempt::{ATTEMPTS_KEPT, ATTEMPTS_SHOWN, Attempt, Spent};
 pub use audit::{AUDIT_MAX, AuditEntry, AuditQuery};
 pub use backup::{Contents, Existing, backup, restore};
 pub use bell::Bell;
-pub use deliveries::{DEAD_LETTERS_MAX, DeadLetter, DeadLetters, WaitingDelivery};
+pub use deliveries::{DEAD_LETTERS_MAX, DeadAct, DeadLetter, DeadLetters, WaitingDelivery};
 pub use documents::{DOCUMENTS_MAX, Document, DocumentRef, ORDERS};
 pub use error::StoreError;
 pub use filter::{COUNT_MAX, Cursor, Filter, SAMPLE_MAX, SEARCH_MAX};
-pub use history::{Effect, HISTORY_MAX, HistoryEntry, RunRecord};
+pub use history::{Committed, Effect, HISTORY_MAX, HistoryEntry, RunRecord};
 pub use inbox::{Counts, InboxState, NOTIFICATIONS_MAX, StoredNotification};
 pub use lease::{CLAIM_MAX, ClaimRequest, Job, Lease, MeaningUse};
 pub use operate::{Act, Acted, Inspection, Instruction, WHY_MAX};
@@ -107,14 +115,17 @@ pub use recorded::{
     ATTEMPTS_PAGE_MAX, Measured, MeasuredQuery, RECORDED_PAGE_MAX, ReadOnly, RecordedPage,
     RecordedQuery, RecordedRun,
 };
+pub use plain::{Found, PlainRow, Unreadable};
 pub use register::{ALIASES_MAX, NewOrder, Registered};
 pub use replays::{BulkReplay, Cancelled, NewReplay, Preview, RATE_MAX, ReplayState, Stepped};
-pub use retention::file::{ArchiveReader, ArchivedRow};
+pub use retention::file::ArchiveReader;
 pub use retention::{Retention, RetentionSettings, Step, machine_name};
 pub use settings::Settings;
 pub use settlement::{
     AfterEnd, AfterPhase, AfterSettlement, DocumentRead, Settled, Settlement, SubjectSeen,
 };
-pub use sinks::{DeliveryState, KeptDelivery, SinkHold, SinkRecord, SinkStart, SinkStep};
+pub use sinks::{
+    DeliveryState, KeptDelivery, SinkHold, SinkRecord, SinkStanding, SinkStart, SinkStep,
+};
 pub use store::Store;
 pub use tally::Tally;

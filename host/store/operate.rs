@@ -16,7 +16,8 @@ use crate::audit::{self, AuditEntry};
 use crate::batch::{Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
-use crate::inbox::{InboxState, StoredNotification};
+use crate::inbox::InboxState;
+use crate::plain::Found;
 use crate::plugins::{self, PluginDone, PluginWork};
 use crate::replays::{self, BulkReplay, Cancelled, Cancelling, Starting, Step, Stepped};
 
@@ -107,7 +108,7 @@ pub enum Acted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
     /// The notification.
-    pub stored: StoredNotification,
+    pub found: Found,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
     /// What was done to it, newest first.

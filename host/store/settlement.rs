@@ -86,6 +86,15 @@ pub enum Settled {
     Released,
 }
 
+/// One settlement of a group.
+#[derive(Debug)]
+pub(crate) struct Settling {
+    pub(crate) settlement: Settlement,
+    /// The id of its history entry, if there will be one.
+    pub(crate) history_id: String,
+    pub(crate) now: Timestamp,
+}
+
 /// How the last phase ended.
 #[derive(Debug, Clone)]
 pub struct AfterSettlement {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use callgate_core::time::Timestamp;
 use sqlx::AnyPool;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::{ContextV7, Uuid};
 
 use crate::accept::{Arrival, Callback, Receipt};
 use crate::attempt;
 use crate::bell::{Bell, Rope};
-use crate::deliveries::{self, DeadLetter, DeadLetters, Redelivery, WaitingDelivery};
+use crate::deliveries::{self, DeadLetter, DeadLetters, WaitingDelivery};
 use crate::dialect::{Pools, connect};
 use crate::documents::{self, Document, DocumentRef};
 use crate::error::StoreError;
@@ -20,15 +20,16 @@ use crate::inbox::{self, Counts, StoredNotification};
 use crate::lease::{Claim, ClaimRequest, Job};
 use crate::order::{self, OrderView};
 use crate::outbox::{self, StoredEvent};
+use crate::probe::Probe;
+use crate::queue::{Bounds, Queue, line};
 use crate::register::{NewOrder, Registered, Registration};
 use crate::retention::removal::{Removal, Removed};
 use crate::schema::migrate;
 use crate::settings::Settings;
 use crate::settle::Finishing;
-use crate::settlement::{AfterSettlement, Settled, Settlement};
+use crate::settlement::{AfterSettlement, Settled, Settlement, Settling};
 use crate::sinks::{SinkHold, SinkStep, Stepping};
 use crate::tally::{self, Tally};
-use crate::verdict::Settling;
 use crate::writer::Writer;
 
 /// Everything that lasts. Clones are the same store.
@@ -41,7 +42,7 @@ pub struct Store(Arc<Rooms>);
 #[derive(Debug)]
 struct Rooms {
     pools: Arc<Pools>,
-    waiting: mpsc::Sender<Operation>,
+    queue: Queue,
     stop: watch::Sender<bool>,
     writer: Mutex<Option<JoinHandle<()>>>,
     work: Arc<Rope>,
@@ -64,21 +65,20 @@ impl Store {
         settings.check()?;
         let pools = Arc::new(connect(settings).await?);
         migrate(&pools).await?;
-        let (waiting, taken) = mpsc::channel(settings.queue_max);
+        let (queue, line) = line(Bounds::of(settings));
         let (stop, stopped) = watch::channel(false);
         let (work, settled) = (Arc::new(Rope::new()), Arc::new(Rope::new()));
         let tally = Arc::new(tally::Counts::default());
         let writer = Writer {
             pools: Arc::clone(&pools),
-            group_max: settings.group_max,
             order_block_ms: settings.order_block_ms,
             work: Arc::clone(&work),
             settled: Arc::clone(&settled),
             tally: Arc::clone(&tally),
         };
-        let writer = Mutex::new(Some(tokio::spawn(writer.work(taken, stopped))));
+        let writer = Mutex::new(Some(tokio::spawn(writer.work(line, stopped))));
         let ids = std::sync::Mutex::new(ContextV7::new());
-        Ok(Self(Arc::new(Rooms { pools, waiting, stop, writer, work, settled, tally, ids })))
+        Ok(Self(Arc::new(Rooms { pools, queue, stop, writer, work, settled, tally, ids })))
     }
 
     /// Stores a callback, once for each delivery key; a repeat is counted.
@@ -161,17 +161,6 @@ impl Store {
         self.ask(|reply| Operation::Step(stepping, reply)).await
     }
 
-    /// Orders dead letters to be sent again, with all their attempts; tells how many. They keep
-    /// their ids, and come after what was sent in the meantime.
-    ///
-    /// # Errors
-    /// [`StoreError::Invalid`] for an impossible limit, else as the database fails.
-    pub async fn redeliver(&self, which: DeadLetters, now: Timestamp) -> Result<i64, StoreError> {
-        which.check()?;
-        let redelivery = Box::new(Redelivery { which, now });
-        self.ask(|reply| Operation::Redeliver(redelivery, reply)).await
-    }
-
     /// What sinks were given up for, in the order of commits.
     ///
     /// # Errors
@@ -235,6 +224,15 @@ impl Store {
     #[must_use]
     pub fn tally(&self) -> Tally {
         self.0.tally.read()
+    }
+
+    /// Commits a row, as a callback would be: ends well only where callbacks can be stored.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn probe(&self, now: Timestamp) -> Result<(), StoreError> {
+        let probe = Probe { id: self.new_id(now), now };
+        self.ask(|reply| Operation::Probe(probe, reply)).await
     }
 
     /// One small step of retention.
@@ -351,7 +349,7 @@ impl Store {
         operation: impl FnOnce(Reply<T>) -> Operation,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.0.waiting.send(operation(reply)).await.map_err(|_| StoreError::Closed)?;
+        self.0.queue.put(operation(reply)).await?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 

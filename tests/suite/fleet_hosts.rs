@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use callgate_store::{Settings, Store};
+use callgate_store::{Found, Settings, Store};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -112,8 +112,9 @@ async fn no_order_is_of_two_versions(url: &str) {
         let page = store.search(&callgate_store::Filter::default(), cursor.as_ref(), 100).await;
         let page = page.expect("a read");
         let Some(last) = page.last() else { break };
-        cursor = Some((last.received_at, last.id.clone()));
+        cursor = Some((last.received_at(), last.id().to_owned()));
         for stored in &page {
+            let Found::Read(stored) = stored else { panic!("{stored:?}") };
             let found = store.inspect(&stored.id).await.expect("a read").expect("it is there");
             let led: Vec<_> =
                 found.attempts.iter().filter(|one| one.outcome == "advance").collect();

@@ -82,7 +82,12 @@ impl Host {
 
     /// Starts the process and waits until it listens.
     pub(crate) fn start(&mut self) -> Addresses {
-        let mut stdout = self.spawn();
+        let stdout = self.spawn();
+        self.listens(stdout)
+    }
+
+    /// Waits until a process that was started listens.
+    pub(crate) fn listens(&self, mut stdout: BufReader<std::process::ChildStdout>) -> Addresses {
         let mut line = String::new();
         tokio::task::block_in_place(|| stdout.read_line(&mut line)).expect("a line");
         let address = |name: &str| {
@@ -100,6 +105,15 @@ impl Host {
             child.kill().expect("a process of ours can be killed");
             child.wait().expect("it has ended");
         }
+    }
+
+    /// SIGTERM; waits for its end, and tells whether it ended well.
+    pub(crate) fn stop(&mut self) -> bool {
+        let mut child = self.child.take().expect("it runs");
+        let id = child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        assert!(asked.success());
+        tokio::task::block_in_place(|| child.wait()).expect("it has ended").success()
     }
 
     /// Whether the process that was started still runs.

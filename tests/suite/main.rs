@@ -44,6 +44,12 @@ mod canary;
 
 mod deliver;
 
+mod tls;
+
+mod together;
+
+mod unreadable;
+
 mod backup;
 #[path = "../../host/store/tests/conformance/cluster.rs"]
 mod cluster;

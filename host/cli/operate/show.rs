@@ -96,6 +96,49 @@ pub(super) fn audit(answer: &Value) -> String {
     text
 }
 
+pub(super) fn sinks(answer: &Value) -> String {
+    let lines = rows(&answer["sinks"]).map(|one| {
+        let word = |name: &str| cell(&one[name]);
+        vec![
+            word("sink"),
+            word("cursor"),
+            word("behind"),
+            word("waiting"),
+            word("dead"),
+            time(&one["updated_at_ms"]),
+        ]
+    });
+    table(&["sink", "cursor", "behind", "waiting", "dead", "last had"], lines)
+}
+
+pub(super) fn dead_letters(answer: &Value) -> String {
+    let lines = rows(&answer["dead_letters"]).map(|one| {
+        let word = |name: &str| cell(&one[name]);
+        vec![
+            word("sequence"),
+            word("event_id"),
+            word("topic"),
+            word("key"),
+            word("attempts"),
+            time(&one["dead_since_ms"]),
+            word("reason_code"),
+            word("reason"),
+        ]
+    });
+    let head = ["sequence", "event", "topic", "key", "attempts", "dead since", "code", "reason"];
+    let mut text = table(&head, lines);
+    if let Some(next) = answer["next_after"].as_i64() {
+        text.push_str(&format!("more: --after {next}\n"));
+    }
+    text
+}
+
+pub(super) fn dead_acted(answer: &Value) -> String {
+    let word = |name: &str| cell(&answer[name]);
+    let (act, sink) = (word("act"), word("sink"));
+    format!("{act} {sink}: {} events, {} dead letters left\n", word("changed"), word("dead"))
+}
+
 fn replay_line(one: &Value) -> Vec<String> {
     let word = |name: &str| cell(&one[name]);
     vec![

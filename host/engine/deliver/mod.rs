@@ -105,6 +105,8 @@ pub enum TargetSettings {
         secrets: Vec<signature::SigningSecret>,
         /// Whether it may be a private address.
         reach: crate::outbound::address::Reach,
+        /// Who signs its certificate; those that the machine trusts where there is none.
+        roots: Vec<reqwest::Certificate>,
     },
     /// A stream of NATS JetStream.
     Nats {
@@ -189,8 +191,9 @@ impl Sink {
     pub async fn open(settings: SinkSettings) -> Result<Self, SinkError> {
         let wrong = |problem: String| SinkError { name: settings.name.clone(), problem };
         let target = match &settings.target {
-            TargetSettings::Http { url, secrets, reach } => {
-                let endpoint = http::Endpoint::new((url.clone(), *reach), secrets, &settings);
+            TargetSettings::Http { url, secrets, reach, roots } => {
+                let place = (url.clone(), *reach, roots.clone());
+                let endpoint = http::Endpoint::new(place, secrets, &settings);
                 let endpoint = endpoint.map_err(|error| wrong(error.to_string()))?;
                 match endpoint.probe().await {
                     Ok(()) => {}

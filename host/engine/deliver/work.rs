@@ -215,6 +215,9 @@ impl Work {
                 (None, Some(_)) => Ok(None),
             };
             match event {
+                Ok(Some(StoredEvent { unreadable: Some(problem), .. })) => {
+                    self.give_up(turn.seq, (0, Reason::new("store.corrupt", problem)), now);
+                }
                 Ok(Some(event)) => self.spawn((hold.epoch, probe), event),
                 Ok(None) if failed.is_none() => {
                     let text = "the event is no longer stored".to_owned();

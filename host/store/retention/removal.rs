@@ -1,5 +1,7 @@
 //! The writer's part of retention: a lease, and rows that are emptied or forgotten, a few at once.
 
+use std::sync::Arc;
+
 use callgate_core::time::Timestamp;
 use sqlx::{Any, AnyConnection, Row as _};
 use uuid::Uuid;
@@ -21,11 +23,14 @@ pub(crate) struct Removal {
 /// What is removed.
 #[derive(Debug)]
 pub(crate) enum What {
-    /// Nothing: the lease alone.
-    Nothing,
-    /// The content of these rows, by id and the time they were finished. One that was finished
-    /// again since, or is emptied already, is left alone.
+    /// Nothing: the lease alone. The sinks that are named are marked as ones that somebody has.
+    Nothing { sinks: Arc<[String]> },
+    /// The content of these notifications, by id and the time they were finished, and their
+    /// attempts. One that was finished again since, or is emptied already, is left alone.
     Content(Vec<(String, i64)>),
+    /// These events, by id and place, where every sink is past them that any host has had since
+    /// this moment.
+    Events { rows: Vec<(String, i64)>, gone: Timestamp },
     /// Archived rows that arrived and were repeated last before this moment, so many at most.
     Keys { before: Timestamp, limit: i64 },
 }
@@ -52,7 +57,11 @@ pub(crate) async fn run(
             continue;
         }
         let rows = match &removal.what {
-            What::Nothing => 0,
+            What::Nothing { sinks } => {
+                mark(connection, sinks, removal.now).await?;
+                0
+            }
+            What::Events { rows, gone } => drop_events(connection, rows, *gone).await?,
             What::Content(rows) => empty(connection, dialect, rows, removal.now).await?,
             What::Keys { before, limit } => forget(connection, dialect, *before, *limit).await?,
         };
@@ -93,8 +102,45 @@ async fn empty(
     }
     let emptied = fetch(connection, EMPTY, &ids).await?.len();
     let ids: Vec<[Cell; 1]> = ids.into_iter().map(|[id, _]| [id]).collect();
-    fetch(connection, EMPTY_INPUTS, &ids).await?;
+    fetch(connection, FORGET_ATTEMPTS, &ids).await?;
     Ok(emptied)
+}
+
+/// One after the other in the order of their names, as steps of delivery take them.
+async fn mark(
+    connection: &mut AnyConnection,
+    sinks: &[String],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    for sink in sinks {
+        batch::count();
+        sqlx::query::<Any>("update sinks set updated_at_ms = $2 where name = $1")
+            .bind(sink.as_str())
+            .bind(now.as_ms())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Everything that keeps an event is looked at again, in the statement that removes it: cursors
+/// only move on, and what a sink has not taken is written down before its cursor passes.
+async fn drop_events(
+    connection: &mut AnyConnection,
+    rows: &[(String, i64)],
+    gone: Timestamp,
+) -> Result<usize, sqlx::Error> {
+    let rows: Vec<[Cell; 3]> = rows
+        .iter()
+        .map(|(id, seq)| [id.as_str().into(), (*seq).into(), gone.as_ms().into()])
+        .collect();
+    let mut seqs: Vec<[Cell; 1]> = Vec::with_capacity(rows.len());
+    for row in fetch(connection, DROP_EVENTS, &rows).await? {
+        seqs.push([row.try_get::<i64, _>("seq")?.into()]);
+    }
+    // What a sink that is gone never took goes with its event.
+    fetch(connection, DROP_DELIVERIES, &seqs).await?;
+    Ok(seqs.len())
 }
 
 async fn forget(
@@ -144,13 +190,6 @@ const EMPTY: Statement = Statement {
 };
 
 /// What runs read is content too.
-const EMPTY_INPUTS: Statement = Statement {
-    columns: "row_id",
-    text: "update attempts set inputs = null from v where attempts.notification_id = v.row_id \
-           and attempts.inputs is not null returning attempts.notification_id",
-    suffix: "",
-};
-
 /// Ids sort by arrival, so the oldest rows are the first of the primary key: no index more.
 const OLD: &str = "select id from inbox where id < $1 and archived_at_ms is not null \
                    and last_seen_at_ms < $2 order by id limit $3";
@@ -166,6 +205,22 @@ const FORGET_ATTEMPTS: Statement = Statement {
     columns: "row_id",
     text: "delete from attempts where notification_id in (select v.row_id from v) \
            returning notification_id",
+    suffix: "",
+};
+
+const DROP_EVENTS: Statement = Statement {
+    columns: "row_id, row_seq, gone_ms",
+    text: "delete from outbox where (seq, id) in (select v.row_seq, v.row_id from v \
+           where not exists (select 1 from sinks s where s.updated_at_ms >= v.gone_ms \
+               and s.cursor_seq < v.row_seq) \
+           and not exists (select 1 from deliveries d join sinks s on s.name = d.sink \
+               where d.seq = v.row_seq and s.updated_at_ms >= v.gone_ms)) returning seq",
+    suffix: "",
+};
+
+const DROP_DELIVERIES: Statement = Statement {
+    columns: "row_seq",
+    text: "delete from deliveries where seq in (select v.row_seq from v) returning seq",
     suffix: "",
 };
 

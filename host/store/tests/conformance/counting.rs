@@ -46,7 +46,7 @@ fn cost(before: Tally, after: Tally, size: usize) -> u64 {
 }
 
 /// Holds the database while everybody asks, so that all but the first stand in line together.
-async fn in_line<T>(house: &House, asking: impl Future<Output = T>) -> T {
+pub(crate) async fn in_line<T>(house: &House, asking: impl Future<Output = T>) -> T {
     let url = &house.settings.url;
     let lock = if url.starts_with("sqlite") {
         "begin immediate"

@@ -23,6 +23,12 @@ mod claiming;
 
 mod settling;
 
+mod lost;
+
+mod unreadable;
+
+mod weighing;
+
 mod registering;
 
 mod delivering;
@@ -30,6 +36,9 @@ mod delivering;
 mod opening;
 
 mod archiving;
+
+mod archiving_events;
+
 mod operating;
 
 mod copying;
@@ -44,6 +53,12 @@ mod random;
 mod plugins;
 
 mod crowd;
+
+mod filling;
+
+mod working;
+
+mod planning;
 
 /// Tells each story twice.
 macro_rules! stories {
@@ -105,6 +120,20 @@ stories! {
         a_settlement_that_makes_no_sense_spoils_no_neighbour
         events_keep_the_order_of_commits
         a_run_that_keeps_the_state_uses_its_meaning_up;
+    lost:
+        a_lost_lease_takes_nothing_from_the_one_that_holds
+        a_lost_lease_of_a_last_phase_takes_nothing_from_the_one_that_holds
+        a_settlement_that_makes_no_sense_leaves_its_lease_to_the_next_one
+        a_last_phase_that_runs_again_is_told_the_facts_of_its_commit;
+    unreadable:
+        a_notification_that_cannot_be_read_goes_to_review_and_its_neighbours_run
+        a_state_of_a_newer_host_goes_to_review
+        an_order_that_cannot_be_read_stops_no_other
+        a_replay_that_cannot_be_read_holds_up_no_other;
+    weighing:
+        a_group_is_bounded_in_bytes
+        the_line_is_bounded_in_bytes
+        what_is_larger_than_every_bound_is_stored_alone;
     registering:
         a_registration_repeated_is_the_same
         every_field_that_differs_is_named
@@ -120,6 +149,7 @@ stories! {
         one_host_at_a_time_delivers_to_a_sink
         what_a_sink_did_not_take_is_there_for_the_next_host
         dead_letters_are_listed_and_sent_again
+        dead_letters_are_given_up_and_every_act_is_written_down
         hosts_that_step_many_sinks_at_once_do_not_wait_for_each_other;
     operating:
         every_attempt_is_kept_with_its_reason_and_its_phases
@@ -140,7 +170,14 @@ stories! {
         a_crash_at_any_step_loses_nothing_and_doubles_nothing
         a_crash_between_archive_and_removal_is_mended_from_the_file
         a_row_that_a_days_file_lacks_gets_a_file_of_its_own
+        a_day_with_many_rows_gets_several_files
+        hosts_of_one_name_share_a_folder
         what_was_archived_cannot_run_again;
+    archiving_events:
+        an_event_goes_when_every_sink_is_past_it
+        a_sink_that_nobody_has_any_more_keeps_no_event
+        a_dead_letter_keeps_its_event
+        a_crash_at_any_step_loses_no_event;
     counting:
         a_group_costs_the_same_statements_whatever_its_size;
     random:

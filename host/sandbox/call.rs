@@ -7,6 +7,7 @@ use crate::bindings::callgate::processor::types::PhaseError;
 use crate::bindings::exports::callgate::processor::phases::{CommitInfo, Transition};
 use crate::bindings::exports::callgate::processor::plugin as wit;
 use crate::bindings::{Processor, ProcessorPre};
+use crate::cpu::Watched;
 use crate::fault::{self, Fault, FaultKind, Halt, Phase};
 use crate::limits::REASON_BYTES;
 use crate::outside::{DocumentRef, Outside};
@@ -25,8 +26,9 @@ impl Plugin {
         // Never closed, so this never fails.
         let _slot = self.rooms.slots.acquire().await;
         let state = RunState::running(self.terms.clone(), input, outside);
+        let mark = state.mark.clone();
         let mut session = Session::open(&self.rooms.engine, state);
-        let result = session.before_commit(&self.pre).await;
+        let result = Watched::new(mark, session.before_commit(&self.pre)).await;
         session.report(result)
     }
 
@@ -42,8 +44,9 @@ impl Plugin {
     ) -> Report<Vec<Event>> {
         let _slot = self.rooms.slots.acquire().await;
         let state = RunState::running(self.terms.clone(), input, outside);
+        let mark = state.mark.clone();
         let mut session = Session::open(&self.rooms.engine, state);
-        let result = session.after_commit(&self.pre, commit).await;
+        let result = Watched::new(mark, session.after_commit(&self.pre, commit)).await;
         session.report(result)
     }
 }

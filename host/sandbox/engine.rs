@@ -226,13 +226,14 @@ fn pool(settings: &SandboxSettings) -> PoolingAllocationConfig {
 
 impl SandboxSettings {
     /// The largest value that a plugin's limit may have here, where the sandbox has a ceiling.
-    pub(crate) fn ceilings(&self, limits: &Limits) -> [(&'static str, usize, usize); 5] {
+    pub(crate) fn ceilings(&self, limits: &Limits) -> [(&'static str, usize, usize); 6] {
         [
             ("memory_bytes", limits.memory_bytes, self.memory_bytes_max),
             ("table_elements", limits.table_elements, self.table_elements_max),
             ("memories", limits.memories, usize_of(MEMORIES_MAX)),
             ("tables", limits.tables, usize_of(TABLES_MAX)),
             ("instances", limits.instances, usize_of(INSTANCES_MAX)),
+            ("json_depth", limits.json_depth, JSON_DEPTH_MAX),
         ]
     }
 }
@@ -272,6 +273,8 @@ const TICK: Duration = Duration::from_millis(1);
 const HOST_STACK_BYTES: usize = 1536 << 10;
 /// QuickJS has 3.
 const MEMORIES_MAX: u32 = 4;
+/// What reads JSON goes down with it, on the stack of the host and of who gets it.
+const JSON_DEPTH_MAX: usize = 128;
 const TABLES_MAX: u32 = 8;
 /// Python has about 26.
 const INSTANCES_MAX: u32 = 64;

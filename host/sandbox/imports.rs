@@ -9,6 +9,9 @@ mod documents;
 mod events;
 mod exchange;
 mod log;
+mod size;
+
+use size::Size;
 
 use crate::bindings::callgate::processor::{clock, types};
 use crate::fault::Halt;
@@ -39,26 +42,51 @@ impl From<crate::json::BadJson> for Refusal {
 
 impl RunState {
     /// Answers a plain reader.
-    fn fact<T>(
+    fn fact<T: Size>(
         &mut self,
         import: &'static str,
         read: impl FnOnce(&mut Run) -> T,
     ) -> wasmtime::Result<T> {
         let run = self.run(import)?;
         let fact = read(run);
-        if !self.meter.call(&self.terms.limits) {
-            self.meter.refused()?;
-        }
+        self.note(0, fact.size())?;
         Ok(fact)
     }
 
-    /// Counts the call of an import that can refuse.
-    fn admit(&mut self) -> Result<(), Refusal> {
-        if self.meter.call(&self.terms.limits) {
+    /// Counts the call of an import that cannot refuse, with what it was given and what it answers.
+    fn note(&mut self, bytes_in: usize, bytes_out: usize) -> Result<(), Halt> {
+        let limits = &self.terms.limits;
+        let called = self.meter.call(limits);
+        let taken = self.meter.take_in(bytes_in, limits);
+        let handed = self.meter.hand_out(bytes_out, limits);
+        if called && taken && handed { Ok(()) } else { self.meter.refused() }
+    }
+
+    /// Counts the call of an import that can refuse, with what it was given.
+    fn admit(&mut self, bytes_in: usize) -> Result<(), Refusal> {
+        if !self.meter.call(&self.terms.limits) {
+            let limit = self.terms.limits.host_calls;
+            return Err(Refusal::Quota(format!("more than {limit} calls in this run")));
+        }
+        self.take_in(bytes_in)
+    }
+
+    fn take_in(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let limits = &self.terms.limits;
+        if self.meter.take_in(bytes, limits) {
             return Ok(());
         }
-        let limit = self.terms.limits.host_calls;
-        Err(Refusal::Quota(format!("more than {limit} calls in this run")))
+        let limit = limits.bytes_in;
+        Err(Refusal::Quota(format!("more than {limit} bytes handed over in this run")))
+    }
+
+    fn hand_out(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let limits = &self.terms.limits;
+        if self.meter.hand_out(bytes, limits) {
+            return Ok(());
+        }
+        let limit = limits.bytes_out;
+        Err(Refusal::Quota(format!("more than {limit} bytes answered in this run")))
     }
 
     /// Tells the guest, or stops it where it was told too often.

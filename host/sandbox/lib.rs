@@ -23,6 +23,7 @@ pub mod text;
 mod bindings;
 mod cache;
 mod call;
+mod cpu;
 mod imports;
 mod json;
 mod meter;

@@ -50,6 +50,11 @@ pub struct Limits {
     pub handles: usize,
     /// Bytes that one call may hand from the guest to the host.
     pub hostcall_bytes: usize,
+    /// Bytes that all calls of a run may hand from the guest to the host. A merge counts with the
+    /// document that it changes.
+    pub bytes_in: usize,
+    /// Bytes that all calls of a run may hand from the host to the guest.
+    pub bytes_out: usize,
     /// Calls of imports in a run.
     pub host_calls: u32,
     /// Documents that a run may read from the store.
@@ -101,6 +106,8 @@ impl Default for Limits {
             instances: 64,
             handles: 1000,
             hostcall_bytes: 1 << 20,
+            bytes_in: 16 << 20,
+            bytes_out: 64 << 20,
             host_calls: 10_000,
             documents_read: 200,
             documents_read_bytes: 8 << 20,

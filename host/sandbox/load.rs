@@ -9,6 +9,7 @@ use wasmtime::component::Component;
 use crate::bindings::ProcessorPre;
 use crate::bindings::exports::callgate::processor::plugin as wit;
 use crate::call::Session;
+use crate::cpu::Watched;
 use crate::descriptor::{Claimed, Descriptor, Edge, Route};
 use crate::engine::{Rooms, Sandbox};
 use crate::fault::Fault;
@@ -306,8 +307,10 @@ async fn describe_once(
     let slot = rooms.slots.acquire().await;
     let _slot = slot.map_err(|error| LoadError::Host(error.to_string()))?;
     let state = RunState::describing(terms.clone());
+    let mark = state.mark.clone();
     let mut session = Session::open(&rooms.engine, state);
-    let described = session.describe(pre).await.map_err(LoadError::Describe)?;
+    let described = Watched::new(mark, session.describe(pre)).await;
+    let described = described.map_err(LoadError::Describe)?;
     Ok(described.into())
 }
 

@@ -9,6 +9,8 @@ use crate::limits::{Limits, OVER_QUOTA_CALLS};
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     pub(crate) host_calls: u32,
+    pub(crate) bytes_in: usize,
+    pub(crate) bytes_out: usize,
     pub(crate) log_lines: u32,
     pub(crate) log_bytes: usize,
     pub(crate) log_lines_dropped: u32,
@@ -23,6 +25,18 @@ impl Meter {
     pub(crate) fn call(&mut self, limits: &Limits) -> bool {
         self.host_calls = self.host_calls.saturating_add(1);
         self.host_calls <= limits.host_calls
+    }
+
+    /// Counts what a call hands to the host; false where the run may hand over no more.
+    pub(crate) fn take_in(&mut self, bytes: usize, limits: &Limits) -> bool {
+        self.bytes_in = self.bytes_in.saturating_add(bytes);
+        self.bytes_in <= limits.bytes_in
+    }
+
+    /// Counts what a call answers with; false where the run may get no more.
+    pub(crate) fn hand_out(&mut self, bytes: usize, limits: &Limits) -> bool {
+        self.bytes_out = self.bytes_out.saturating_add(bytes);
+        self.bytes_out <= limits.bytes_out
     }
 
     /// Counts one call that a quota has refused.

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use wasmtime::UpdateDeadline;
 
+use crate::cpu::Mark;
 use crate::fault::{Halt, Phase};
 use crate::grants::Grants;
 use crate::limits::Limits;
@@ -34,8 +35,12 @@ pub(crate) struct RunState {
     pub(crate) meter: Meter,
     pub(crate) memory: MemoryMeter,
     pub(crate) phase: Phase,
-    /// Ticks that the guest may still run through in this phase, one a millisecond.
-    ticks_left: u32,
+    /// Processor time that the guest may still use in this phase.
+    time_left: Duration,
+    /// Up to where its processor time is counted.
+    pub(crate) mark: Mark,
+    /// When it was counted last.
+    counted_at: Instant,
     /// The net under the ticks: waiting for a processor does not count against a guest, but not
     /// without end.
     deadline: Instant,
@@ -57,8 +62,18 @@ impl RunState {
     /// A store's data for `describe`: no run.
     pub(crate) fn describing(terms: Arc<Terms>) -> Self {
         let memory = MemoryMeter::new(&terms.limits);
-        let (meter, phase, deadline) = (Meter::default(), Phase::Start, Instant::now());
-        Self { terms, meter, memory, phase, ticks_left: 0, deadline, run: None }
+        let now = Instant::now();
+        Self {
+            terms,
+            meter: Meter::default(),
+            memory,
+            phase: Phase::Start,
+            time_left: Duration::ZERO,
+            mark: Mark::default(),
+            counted_at: now,
+            deadline: now,
+            run: None,
+        }
     }
 
     /// A store's data for a run.
@@ -78,10 +93,10 @@ impl RunState {
     /// Enters a phase: its wall time starts now.
     pub(crate) fn begin(&mut self, phase: Phase) {
         self.phase = phase;
-        self.ticks_left = self.terms.limits.wall_ms(phase);
-        let net = u64::from(self.ticks_left).saturating_mul(NET);
-        let now = Instant::now();
-        self.deadline = now.checked_add(Duration::from_millis(net)).unwrap_or(now);
+        self.time_left = Duration::from_millis(self.terms.limits.wall_ms(phase).into());
+        self.counted_at = Instant::now();
+        let net = self.time_left.saturating_mul(NET);
+        self.deadline = self.counted_at.checked_add(net).unwrap_or(self.counted_at);
         if let Some(run) = &mut self.run {
             run.events_in_phase = 0;
             run.ids_in_phase = 0;
@@ -91,10 +106,14 @@ impl RunState {
     /// Called at each tick while the guest runs: stops it at its deadline, else lets others run.
     ///
     /// What counts is time in which the guest ran: on a busy machine it yields at each tick and
-    /// waits for its turn, and that is not its fault.
+    /// waits for its turn, and that is not its fault. What the host did for it counts, too.
     pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        self.ticks_left = self.ticks_left.saturating_sub(1);
-        if self.ticks_left == 0 || Instant::now() >= self.deadline {
+        let now = Instant::now();
+        // The mark may be from before this phase began; then the clock on the wall knows better.
+        let ran = self.mark.lap().min(now.saturating_duration_since(self.counted_at));
+        self.counted_at = now;
+        self.time_left = self.time_left.saturating_sub(ran);
+        if self.time_left.is_zero() || now >= self.deadline {
             return Err(Halt::Deadline(self.terms.limits.wall_ms(self.phase)).into());
         }
         Ok(UpdateDeadline::Yield(1))
@@ -103,7 +122,7 @@ impl RunState {
     /// Milliseconds before the deadline.
     pub(crate) fn left_ms(&self) -> u32 {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        u32::try_from(left.as_millis()).unwrap_or(u32::MAX).min(self.ticks_left)
+        u32::try_from(left.min(self.time_left).as_millis()).unwrap_or(u32::MAX)
     }
 
     /// The run, where a phase of it is being called.
@@ -168,4 +187,4 @@ impl Run {
 }
 
 /// How many times its limit a phase may take in all, waiting for a processor included.
-const NET: u64 = 20;
+const NET: u32 = 20;

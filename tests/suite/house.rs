@@ -75,7 +75,7 @@ impl House {
     }
 
     /// Starts a server on a folder that has a configuration.
-    fn open(folder: TempDir, flags: Vec<String>) -> Self {
+    pub(crate) fn open(folder: TempDir, flags: Vec<String>) -> Self {
         let log = fs::File::create(folder.path().join("log")).expect("a log file");
         let mut child = Command::new(binary())
             .args(["serve", "--config"])
@@ -209,6 +209,11 @@ impl House {
     /// The configuration file.
     pub(crate) fn configuration(&self) -> PathBuf {
         self.folder.path().join("callgate.toml")
+    }
+
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn log(&self) -> String {

@@ -69,4 +69,6 @@ mod clients;
 
 mod backtest;
 
+mod hostile;
+
 mod tidy;

@@ -7,23 +7,14 @@ use crate::state::RunState;
 
 impl Host for RunState {
     fn get(&mut self, path: String) -> wasmtime::Result<Option<String>> {
-        self.count()?;
-        Ok(find(&self.terms.config, &path).map(Value::to_string))
+        let found = find(&self.terms.config, &path).map(Value::to_string);
+        self.note(path.len(), found.as_ref().map_or(0, String::len))?;
+        Ok(found)
     }
 
     fn revision(&mut self) -> wasmtime::Result<String> {
-        self.count()?;
+        self.note(0, self.terms.revision.len())?;
         Ok(self.terms.revision.clone())
-    }
-}
-
-impl RunState {
-    /// Counts the call of an import that cannot refuse and needs no run.
-    pub(super) fn count(&mut self) -> wasmtime::Result<()> {
-        if !self.meter.call(&self.terms.limits) {
-            self.meter.refused()?;
-        }
-        Ok(())
     }
 }
 

@@ -62,7 +62,7 @@ impl RunState {
         import: &'static str,
         names: Vec<DocumentRef>,
     ) -> Result<Vec<Option<Document>>, Refusal> {
-        self.admit()?;
+        self.admit(names.iter().map(named).fold(0, usize::saturating_add))?;
         self.reading_phase(import)?;
         self.readable(&names)?;
         self.load(&names).await?;
@@ -74,6 +74,7 @@ impl RunState {
             let text = format!("answer has {bytes} bytes, limit is {limit}; ask for fewer");
             return Err(Refusal::Quota(text));
         }
+        self.hand_out(bytes)?;
         let run = self.run(import)?;
         names.iter().for_each(|name| run.staging.mark_used(name));
         Ok(names.iter().map(|name| run.staging.document(name)).collect())
@@ -187,7 +188,7 @@ impl RunState {
         body: String,
         expect: Expectation,
     ) -> Result<(), Refusal> {
-        self.admit()?;
+        self.admit(named(&name).saturating_add(body.len()))?;
         self.writable(import, &name, expect)?;
         json::check(&body, self.document_bounds())?;
         let expect = self.resolve(&name, expect).await?;
@@ -200,7 +201,7 @@ impl RunState {
         patch: String,
         expect: Expectation,
     ) -> Result<(), Refusal> {
-        self.admit()?;
+        self.admit(named(&name).saturating_add(patch.len()))?;
         self.writable("documents.merge", &name, expect)?;
         let bounds = self.document_bounds();
         json::check(&patch, bounds)?;
@@ -208,6 +209,9 @@ impl RunState {
         let expect = self.resolve(&name, expect).await?;
         let run = self.run("documents.merge")?;
         run.staging.mark_used(&name);
+        let before = run.staging.body(&name).map_or(0, str::len);
+        self.take_in(before)?;
+        let run = self.run("documents.merge")?;
         let body = json::merge(run.staging.body(&name), &patch)?;
         json::check(&body, bounds)?;
         self.stage(Write { name, body, expect })
@@ -283,6 +287,11 @@ impl RunState {
         staging.stage(write);
         Ok(())
     }
+}
+
+/// Bytes of a name.
+fn named(name: &DocumentRef) -> usize {
+    name.collection.len().saturating_add(name.key.len())
 }
 
 /// Checks the syntax of a name.

@@ -18,7 +18,7 @@ impl Host for RunState {
 
 impl RunState {
     fn emit_event(&mut self, event: types::Event) -> Result<String, Refusal> {
-        self.admit()?;
+        self.admit(size(&event))?;
         let phase = self.phase;
         match phase {
             Phase::Action | Phase::Save | Phase::After => self.run("events.emit")?,

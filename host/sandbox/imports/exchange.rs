@@ -63,8 +63,7 @@ impl Host for RunState {
 
     fn summary(&mut self) -> wasmtime::Result<String> {
         let phase = self.phase;
-        let summary = self.fact("exchange.summary", |run| summary(run, phase))?;
-        Ok(summary?)
+        Ok(self.fact("exchange.summary", |run| summary(run, phase))??)
     }
 
     fn current_phase(&mut self) -> wasmtime::Result<WitPhase> {
@@ -138,7 +137,7 @@ impl Host for RunState {
 impl RunState {
     fn keep_scratch(&mut self, value: String) -> Result<(), Refusal> {
         self.run("exchange.set-scratch")?;
-        self.admit()?;
+        self.admit(value.len())?;
         let limits = &self.terms.limits;
         json::check(&value, Bounds { bytes: limits.scratch_bytes, depth: limits.json_depth })?;
         self.run("exchange.set-scratch")?.input.scratch = value;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::bindings::callgate::processor::log::{Host, Level};
+use crate::fault::Phase;
 use crate::limits::LOG_LINE_BYTES;
 use crate::outside::{LogLevel, LogLine};
 use crate::state::RunState;
@@ -15,10 +16,10 @@ impl Host for RunState {
         message: String,
         fields: Vec<(String, String)>,
     ) -> wasmtime::Result<()> {
-        self.count()?;
         let size = fields.iter().fold(message.len(), |sum, (name, value)| {
             sum.saturating_add(name.len()).saturating_add(value.len())
         });
+        self.note(size, 0)?;
         let limits = &self.terms.limits;
         let bytes = self.meter.log_bytes.saturating_add(size.min(LOG_LINE_BYTES));
         if self.meter.log_lines >= limits.log_lines || bytes > limits.log_bytes {
@@ -32,9 +33,15 @@ impl Host for RunState {
     }
 
     fn enabled(&mut self, level: Level) -> wasmtime::Result<bool> {
-        self.count()?;
+        self.note(0, 0)?;
         let level = level.into();
-        let wanted = self.run_if_any().is_some_and(|run| run.outside.log_enabled(level));
+        // A start function must not learn whether there is a run: what a plugin does when it is
+        // described is what it does later.
+        let before = matches!(self.phase, Phase::Start | Phase::Describe);
+        let wanted = match self.run_if_any() {
+            Some(run) if !before => run.outside.log_enabled(level),
+            Some(_) | None => level.traced(),
+        };
         let limits = &self.terms.limits;
         Ok(wanted && self.meter.log_lines < limits.log_lines)
     }

@@ -1,6 +1,5 @@
 //! Guests from text, and a house to run them in.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use callgate_sandbox::engine::{Sandbox, SandboxSettings};
@@ -15,113 +14,11 @@ use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::run::{
     Commit, Draft, Event, Money, Notification, Report, RunInput, RunMode, Stop,
 };
-use wit_component::{ComponentEncoder, StringEncoding};
-use wit_parser::Resolve;
 
-pub(crate) const PHASES: [(&str, Phase); 6] = [
-    ("prepare", Phase::Prepare),
-    ("check", Phase::Check),
-    ("next-state", Phase::NextState),
-    ("action", Phase::Action),
-    ("save", Phase::Save),
-    ("after", Phase::After),
-];
+#[path = "../../../../tests/hostile/wrap.rs"]
+mod wrap;
 
-const INTERFACES: [&str; 7] =
-    ["types", "exchange", "documents", "events", "config", "log", "clock"];
-
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
-
-/// The text of a guest in `tests/hostile`.
-pub(crate) fn text(file: &str) -> String {
-    let path = root().join("tests/hostile").join(file);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The component of a guest in `tests/hostile`.
-pub(crate) fn file(name: &str) -> Vec<u8> {
-    component(&text(name))
-}
-
-/// Makes a component of the fields of a core module: see `tests/hostile/README.md`.
-pub(crate) fn component(fields: &str) -> Vec<u8> {
-    component_of("package test:guest; world guest {\n  @X }", fields)
-}
-
-/// As [`component`], for a world that has more than the contract: `@X` stands for the contract.
-pub(crate) fn component_of(world: &str, fields: &str) -> Vec<u8> {
-    let mut module = wat::parse_str(module(fields)).unwrap_or_else(|error| panic!("{error}"));
-    let mut resolve = Resolve::default();
-    resolve.push_path(root().join("wit")).unwrap();
-    let world = world.replace("@X", "include callgate:processor/processor@0.1.0;");
-    let package = resolve.push_str("guest.wit", &world).unwrap();
-    let world = resolve.select_world(&[package], None).unwrap();
-    let utf8 = StringEncoding::UTF8;
-    wit_component::embed_component_metadata(&mut module, &resolve, world, utf8, false).unwrap();
-    ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
-}
-
-/// Lets a file's `$attack` happen in a phase, in `describe` or in a start function.
-pub(crate) fn attacking(attack: &str, phase: Phase) -> String {
-    let name = phase.as_str();
-    let place = match phase {
-        Phase::Start => "(start $attack)".to_owned(),
-        Phase::Describe => {
-            "(func (export \"describe\") (result i32) (call $attack) (call $describe))".to_owned()
-        }
-        Phase::After => "(func (export \"after\") (param i32 i32 i64 i32) (result i32)\n  \
-             (call $attack) (i32.const 0))"
-            .to_owned(),
-        Phase::NextState => {
-            "(func (export \"next-state\") (result i32) (call $attack) (call $stay))".to_owned()
-        }
-        Phase::Prepare | Phase::Check | Phase::Action | Phase::Save => {
-            format!("(func (export \"{name}\") (result i32) (call $attack) (i32.const 0))")
-        }
-    };
-    format!("{attack}\n{place}\n")
-}
-
-/// Lets a file's `$speak` answer for a phase.
-pub(crate) fn speaking(speak: &str, phase: Phase) -> String {
-    let name = phase.as_str();
-    let params = if phase == Phase::After { "(param i32 i32 i64 i32)" } else { "" };
-    format!("{speak}\n(func (export \"{name}\") {params} (result i32) (call $speak))\n")
-}
-
-/// The whole core module, in text.
-fn module(fields: &str) -> String {
-    let mut prelude = text("prelude.wat");
-    if fields.contains("(memory ") {
-        prelude = prelude.replace("(memory (export \"memory\") 2)\n", "");
-    }
-    let mut all = format!("{fields}\n{prelude}\n");
-    let mut add = |name: &str, default: &str| {
-        if !fields.contains(&format!("(export \"{name}\")")) {
-            all.push_str(default);
-        }
-    };
-    add("describe", "(func (export \"describe\") (result i32) (call $describe))\n");
-    add("next-state", "(func (export \"next-state\") (result i32) (call $stay))\n");
-    for name in ["prepare", "check", "action", "save"] {
-        add(name, &format!("(func (export \"{name}\") (result i32) (i32.const 0))\n"));
-    }
-    let after = "(func (export \"after\") (param i32 i32 i64 i32) (result i32) (i32.const 0))\n";
-    add("after", after);
-    for name in INTERFACES {
-        let short = format!("(import \"{name}\"");
-        all = all.replace(&short, &format!("(import \"callgate:processor/{name}@0.1.0\""));
-    }
-    let plugin = "(export \"callgate:processor/plugin@0.1.0#describe\")";
-    all = all.replace("(export \"describe\")", plugin);
-    for (name, _) in PHASES {
-        let full = format!("(export \"callgate:processor/phases@0.1.0#{name}\")");
-        all = all.replace(&format!("(export \"{name}\")"), &full);
-    }
-    format!("(module\n{all})")
-}
+pub(crate) use wrap::{PHASES, attacking, component, component_of, file, speaking, text};
 
 /// One sandbox for all tests: each attack happens beside all others.
 pub(crate) fn sandbox() -> &'static Sandbox {

@@ -8,7 +8,9 @@
 mod attacks;
 mod good;
 mod guest;
+mod hardening;
 mod imports;
 mod loading;
+mod pairs;
 mod registry;
 mod running;

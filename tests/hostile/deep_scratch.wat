@@ -1,0 +1,10 @@
+;; Leaves brackets in brackets as scratch and tells the answer as a reason.
+(import "exchange" "set-scratch" (func $set_scratch (param i32 i32 i32)))
+(global $depth i32 (i32.const 65))
+(func $speak (result i32)
+  (memory.fill (i32.const 8192) (i32.const 91) (global.get $depth))
+  (memory.fill (i32.add (i32.const 8192) (global.get $depth)) (i32.const 93) (global.get $depth))
+  (call $set_scratch (i32.const 8192) (i32.mul (global.get $depth) (i32.const 2)) (i32.const 2048))
+  (if (result i32) (i32.load8_u (i32.const 2048))
+    (then (call $ignore (i32.load (i32.const 2052)) (i32.load (i32.const 2056))))
+    (else (call $ignore (i32.const 320) (i32.const 2)))))

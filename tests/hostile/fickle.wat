@@ -1,0 +1,12 @@
+;; Rejects with another code each time: "c" and the id of the notification.
+(import "exchange" "notification-id" (func $id (param i32)))
+(data (i32.const 4096) "c")
+(func $speak (result i32)
+  (call $id (i32.const 2048))
+  (memory.copy (i32.const 4097) (i32.load (i32.const 2048)) (i32.load (i32.const 2052)))
+  (i32.store (i32.const 128) (i32.const 1))
+  (i32.store (i32.const 132) (i32.const 1))
+  (i32.store (i32.const 136) (i32.const 4096))
+  (i32.store (i32.const 140) (i32.add (i32.load (i32.const 2052)) (i32.const 1)))
+  (i32.store (i32.const 144) (i32.const 320)) (i32.store (i32.const 148) (i32.const 2))
+  (i32.const 128))

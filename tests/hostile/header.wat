@@ -1,0 +1,13 @@
+;; Emits an event with a header of its own and tells the answer.
+(import "events" "emit" (func $emit (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+(data (i32.const 1024) "order.paid")
+(data (i32.const 1040) "o-1")
+(data (i32.const 1048) "{\22a\22:1}")
+(data (i32.const 1064) "trace")
+(data (i32.const 1088) "t-1")
+(func $speak (result i32)
+  (i32.store (i32.const 4096) (i32.const 1064)) (i32.store (i32.const 4100) (i32.const 5))
+  (i32.store (i32.const 4104) (i32.const 1088)) (i32.store (i32.const 4108) (i32.const 3))
+  (call $emit (i32.const 1024) (i32.const 10) (i32.const 1040) (i32.const 3)
+              (i32.const 1048) (i32.const 7) (i32.const 4096) (i32.const 1) (i32.const 2048))
+  (call $tell (i32.const 2048) (i32.const 2052)))

@@ -44,7 +44,8 @@ enum Command {
     Restore(backup::Restore),
     /// Play a gateway: make correctly signed callbacks and post them.
     Trigger(trigger::Trigger),
-    /// Repair: search, inspect, replay, park, release, discard, by a server's operator calls.
+    /// Repair: search, inspect, replay, park, release, discard, dead letters, by a server's operator
+    /// calls.
     Operate(operate::Operate),
 }
 

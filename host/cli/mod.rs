@@ -46,9 +46,10 @@ enum Command {
     Restore(backup::Restore),
     /// Play a gateway: make correctly signed callbacks and post them.
     Trigger(trigger::Trigger),
-    /// Plugins as packages: make keys, sign, verify, look inside.
+    /// Plugins as packages: make keys, sign, verify, look inside, bring versions live.
     Plugin(plugin::Plugin),
-    /// Repair: search, inspect, replay, park, release, discard, by a server's operator calls.
+    /// Repair: search, inspect, replay, park, release, discard, dead letters, by a server's operator
+    /// calls.
     Operate(operate::Operate),
 }
 

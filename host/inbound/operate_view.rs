@@ -114,7 +114,8 @@ pub(super) fn add_raw(shown: &mut Value, found: &Found, callback: Option<&[u8]>)
             "headers": json_of(&stored.headers),
         }),
         Found::Unreadable(found) => {
-            PERSONAL.iter().map(|name| ((*name).to_owned(), found.row[*name].clone())).collect()
+            let told = |name: &&str| Some(((*name).to_owned(), found.row.get(*name)?.clone()));
+            PERSONAL.iter().filter_map(told).collect()
         }
     };
     extend(shown, more);

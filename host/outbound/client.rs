@@ -231,8 +231,13 @@ pub const BODY_BYTES_MAX: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
     use super::{CallError, Caller, Endpoint, NotReachable};
     use crate::outbound::address::Reach;
+    use crate::outbound::resolve::Names;
 
     fn caller(url: &str, reach: Reach) -> Result<Caller, NotReachable> {
         Caller::new(Endpoint { url: url.parse().expect("a URL"), reach, timeout_ms: 1000 })
@@ -262,6 +267,34 @@ mod tests {
             assert!(matches!(refused, NotReachable::Url { .. }), "{url}: {refused}");
         }
         assert!(caller("https://example.com/hook", Reach::Public).is_ok());
+    }
+
+    /// A name that has another address each time it is looked up, as who rebinds names does: first
+    /// one of the internet, then one of this machine.
+    fn rebound(port: u16) -> (Caller, Arc<AtomicU32>) {
+        let looks = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&looks);
+        let names = Names::Told(Arc::new(move |_| {
+            let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
+            let address = if first { "8.8.8.8:0" } else { "127.0.0.1:0" };
+            vec![address.parse().expect("an address")]
+        }));
+        let url = format!("https://rebound.example:{port}/").parse().expect("a URL");
+        let endpoint = Endpoint { url, reach: Reach::Public, timeout_ms: 1000 };
+        (Caller::build(endpoint, Vec::new(), names).expect("a caller"), looks)
+    }
+
+    #[tokio::test]
+    async fn a_name_that_was_public_and_is_private_when_it_is_connected_to_is_refused() {
+        let house = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (caller, looks) = rebound(house.local_addr().expect("an address").port());
+        caller.probe().await.expect("the first look finds a public address");
+        let refused = caller.post(http::HeaderMap::new(), Vec::new()).await;
+        let refused = refused.expect_err("the second finds a private one");
+        assert!(matches!(refused, CallError::Refused(NotReachable::Private { .. })), "{refused}");
+        assert_eq!(looks.load(Ordering::SeqCst), 2, "no look that nobody checks");
+        let knock = tokio::time::timeout(Duration::from_millis(50), house.accept()).await;
+        assert!(knock.is_err(), "nobody connected");
     }
 
     #[tokio::test]

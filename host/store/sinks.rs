@@ -101,9 +101,10 @@ pub struct SinkStanding {
     pub cursor: i64,
     /// The last place in the outbox that was given out.
     pub last_seq: i64,
-    /// Deliveries that wait: those that failed, and those behind them.
+    /// Deliveries that wait: those that failed, and those behind them. Counting stops at ten
+    /// thousand.
     pub waiting: i64,
-    /// Deliveries that were given up.
+    /// Deliveries that were given up. Counting stops at ten thousand.
     pub dead: i64,
     /// Until when a host has it; `None` where none has.
     pub leased_until: Option<Timestamp>,
@@ -268,10 +269,10 @@ fn cells(sink: &str, kept: &KeptDelivery, now: Timestamp) -> [Cell; 10] {
 
 const STANDING: &str = "select s.name, s.cursor_seq, s.leased_until_ms, s.updated_at_ms, \
     (select value from counters where name = 'outbox') as last_seq, \
-    (select cast(count(*) as bigint) from deliveries d \
-        where d.sink = s.name and d.state = 'waiting') as waiting, \
-    (select cast(count(*) as bigint) from deliveries d \
-        where d.sink = s.name and d.state = 'dead') as dead \
+    (select cast(count(*) as bigint) from (select 1 from deliveries d \
+        where d.sink = s.name and d.state = 'waiting' limit 10000) w) as waiting, \
+    (select cast(count(*) as bigint) from (select 1 from deliveries d \
+        where d.sink = s.name and d.state = 'dead' limit 10000) w) as dead \
     from sinks s order by s.name";
 
 const LEASE: &str = "update sinks set \

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::batch::{self, Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::error::Fault;
+use crate::retention::rows::FLOOR;
 
 /// One small step.
 #[derive(Debug)]
@@ -123,15 +124,19 @@ async fn mark(
     Ok(())
 }
 
-/// Everything that keeps an event is looked at again, in the statement that removes it: cursors
-/// only move on, and what a sink has not taken is written down before its cursor passes.
+/// Everything that keeps an event is looked at again, in the transaction that removes it: cursors
+/// only move on, and what a sink has not taken is written down when its cursor passes.
 async fn drop_events(
     connection: &mut AnyConnection,
     rows: &[(String, i64)],
     gone: Timestamp,
 ) -> Result<usize, sqlx::Error> {
+    batch::count();
+    let row = sqlx::query::<Any>(FLOOR).bind(gone.as_ms()).fetch_one(&mut *connection).await?;
+    let floor: i64 = row.try_get("floor_seq")?;
     let rows: Vec<[Cell; 3]> = rows
         .iter()
+        .filter(|(_, seq)| *seq <= floor)
         .map(|(id, seq)| [id.as_str().into(), (*seq).into(), gone.as_ms().into()])
         .collect();
     let mut seqs: Vec<[Cell; 1]> = Vec::with_capacity(rows.len());
@@ -211,9 +216,7 @@ const FORGET_ATTEMPTS: Statement = Statement {
 const DROP_EVENTS: Statement = Statement {
     columns: "row_id, row_seq, gone_ms",
     text: "delete from outbox where (seq, id) in (select v.row_seq, v.row_id from v \
-           where not exists (select 1 from sinks s where s.updated_at_ms >= v.gone_ms \
-               and s.cursor_seq < v.row_seq) \
-           and not exists (select 1 from deliveries d join sinks s on s.name = d.sink \
+           where not exists (select 1 from deliveries d join sinks s on s.name = d.sink \
                where d.seq = v.row_seq and s.updated_at_ms >= v.gone_ms)) returning seq",
     suffix: "",
 };

@@ -188,7 +188,10 @@ const ATTEMPTS: Statement = Statement {
 
 /// The least place of all sinks that count; the last of all places where there is none. A sink
 /// counts while a host has it, or had it not long ago.
-const FLOOR: &str = "select coalesce(min(cursor_seq), 9223372036854775807) as floor_seq \
+///
+/// A statement of its own: it reads the whole of a small table, which PostgreSQL is told to shun,
+/// and in a larger statement that would drown every other consideration of the planner.
+pub(super) const FLOOR: &str = "select coalesce(min(cursor_seq), 9223372036854775807) as floor_seq \
     from sinks where updated_at_ms >= $1";
 
 /// Whether a sink that counts has a delivery of an event that is not through.

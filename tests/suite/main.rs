@@ -63,4 +63,8 @@ mod clients;
 
 mod backtest;
 
+mod shadow;
+
+mod looping;
+
 mod tidy;

@@ -93,12 +93,12 @@ impl Version {
         let phases = ORDER.into_iter().filter_map(|name| {
             let phase = self.phases.get(name)?;
             let fuel_limit = limits.map(|limits| limits.fuel);
-            let wall_us = limits.and_then(|limits| wall_ms(limits, name)).map(|ms| ms * 1000);
+            let wall_limit = limits.and_then(|limits| wall_us(limits, name));
             Some(json!({
                 "phase": name,
                 "runs": phase.fuel.count(),
                 "fuel": told(&phase.fuel, fuel_limit),
-                "duration_us": told(&phase.duration_us, wall_us),
+                "duration_us": told(&phase.duration_us, wall_limit),
             }))
         });
         json!({
@@ -133,7 +133,7 @@ fn told(numbers: &Quantiles, limit: Option<u64>) -> Value {
     })
 }
 
-fn wall_ms(limits: &Limits, phase: &str) -> Option<u64> {
+fn wall_us(limits: &Limits, phase: &str) -> Option<u64> {
     let ms = match phase {
         "start" => limits.start_ms,
         "prepare" => limits.prepare_ms,
@@ -144,7 +144,7 @@ fn wall_ms(limits: &Limits, phase: &str) -> Option<u64> {
         "after" => limits.after_ms,
         _ => return None,
     };
-    Some(ms.into())
+    Some(u64::from(ms).saturating_mul(1_000))
 }
 
 fn bump(count: &mut u64) {

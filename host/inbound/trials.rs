@@ -159,7 +159,7 @@ async fn report(
         }
         sum(&mut total, &told);
         hosts.push(json!({ "host": report.host, "at_ms": report.at.as_ms(),
-            "offered": told["offered"], "refused": told["refused"] }));
+            "offered": told.get("offered"), "refused": told.get("refused") }));
     }
     last.sort_by_key(|one| std::cmp::Reverse(one["at_ms"].as_i64()));
     last.truncate(LAST_MAX);

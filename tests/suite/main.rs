@@ -71,4 +71,8 @@ mod backtest;
 
 mod hostile;
 
+mod shadow;
+
+mod looping;
+
 mod tidy;

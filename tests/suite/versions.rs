@@ -41,6 +41,15 @@ impl Version {
         Some(Self { number: number.to_owned(), component, manifest })
     }
 
+    /// Other bytes under a number, with the manifest of the payment processor.
+    pub(crate) fn made(number: &str, component: Vec<u8>) -> Self {
+        let draft = include_str!("../../plugins/order-payment/plugin.toml");
+        let draft = draft.replace("version = \"0.1.0\"", &format!("version = \"{number}\""));
+        let manifest = manifest_for(draft.as_bytes(), &component).expect("a manifest");
+        let manifest = String::from_utf8(manifest.to_bytes()).expect("text");
+        Self { number: number.to_owned(), component, manifest }
+    }
+
     /// One that runs out of fuel in every run.
     pub(crate) fn broken(number: &str) -> Option<Self> {
         Self::with(number, "[limits]\nfuel = 20000\n")

@@ -218,7 +218,8 @@ fn told(finding: &Finding) -> String {
 
 /// One difference, for people.
 pub(super) fn line(difference: &Difference) -> String {
-    let value = |side: &Option<String>| side.as_deref().map_or("nothing".to_owned(), escaped);
+    let value =
+        |side: &Option<String>| side.as_deref().map_or_else(|| "nothing".to_owned(), escaped);
     let Difference { kind, place, a, b } = difference;
     let place = if place.is_empty() { String::new() } else { format!(" {}", escaped(place)) };
     if a.is_none() && b.is_none() {

@@ -76,16 +76,16 @@ impl Shadow {
 
 fn stands(answer: &Value) -> String {
     let word = |name: &str| cell(&answer[name]);
-    let end = match answer["stopped_at_ms"] {
-        Value::Null => String::new(),
-        _ => format!(", stopped at {}", time(&answer["stopped_at_ms"])),
-    };
+    let stopped = &answer["stopped_at_ms"];
+    let end =
+        if stopped.is_null() { String::new() } else { format!(", stopped at {}", time(stopped)) };
     let (name, version, share) = (word("name"), word("version"), word("percent"));
     format!("{name}: {version} beside {share} of orders since {}{end}\n", time(&answer["since_ms"]))
 }
 
 fn told(answer: &Value) -> String {
-    let found = |name: &str| answer["found"][name].as_u64().unwrap_or(0);
+    let counts = &answer["found"];
+    let found = |name: &str| counts[name].as_u64().unwrap_or(0);
     let mut text = stands(answer);
     text.push_str(&format!(
         "{} runs offered: {} decided alike, {} otherwise, {} left out (busy), {} failed\n",
@@ -95,7 +95,7 @@ fn told(answer: &Value) -> String {
         found("dropped"),
         found("failed")
     ));
-    for (kind, count) in answer["found"]["kinds"].as_object().into_iter().flatten() {
+    for (kind, count) in counts["kinds"].as_object().into_iter().flatten() {
         text.push_str(&format!("  {:<10}{}\n", escaped(kind), cell(count)));
     }
     text.push_str(&format!("fuel: A {}, B {}\n", found("fuel_a"), found("fuel_b")));
@@ -111,7 +111,7 @@ fn told(answer: &Value) -> String {
             word("order_no"),
             time(&one["at_ms"])
         ));
-        let outcome = |side: &str| cell(&one[side]["outcome"]);
+        let outcome = |side: &str| one[side].get("outcome").map(cell).unwrap_or_default();
         if outcome("a") != outcome("b") {
             text.push_str(&format!("    {} -> {}\n", outcome("a"), outcome("b")));
         }

@@ -73,7 +73,7 @@ impl Difference {
         Self { kind, place: place.into(), a: None, b: None }
     }
 
-    pub(crate) fn from_to(self, a: Option<String>, b: Option<String>) -> Self {
+    pub(crate) fn with(self, a: Option<String>, b: Option<String>) -> Self {
         Self { a, b, ..self }
     }
 }
@@ -83,20 +83,20 @@ pub(crate) fn compare(a: &Decision, b: &Decision) -> Vec<Difference> {
     let mut found = Vec::new();
     if a.class != b.class {
         let words = |decision: &Decision| Some(paths::cut(&decision.to_string()));
-        found.push(Difference::new(Kind::Outcome, "").from_to(words(a), words(b)));
+        found.push(Difference::new(Kind::Outcome, "").with(words(a), words(b)));
     } else if a.code != b.code {
         let code = |decision: &Decision| Some(decision.code.clone());
-        found.push(Difference::new(Kind::Reason, "").from_to(code(a), code(b)));
+        found.push(Difference::new(Kind::Reason, "").with(code(a), code(b)));
     }
     if a.target != b.target {
-        found.push(Difference::new(Kind::State, "").from_to(a.target.clone(), b.target.clone()));
+        found.push(Difference::new(Kind::State, "").with(a.target.clone(), b.target.clone()));
     }
     if a.class == Class::Advance && b.class == Class::Advance {
         writes(&a.writes, &b.writes, &mut found);
         events(&a.events, &b.events, &mut found);
     } else {
-        drafted(a, |difference, a| difference.from_to(a, None), &mut found);
-        drafted(b, |difference, b| difference.from_to(None, b), &mut found);
+        drafted(a, |difference, a| difference.with(a, None), &mut found);
+        drafted(b, |difference, b| difference.with(None, b), &mut found);
     }
     // What the recorded run could not read either is no difference.
     for name in b.unrecorded.iter().filter(|name| !a.unrecorded.contains(name)) {
@@ -130,18 +130,18 @@ fn writes(a: &[Write], b: &[Write], found: &mut Vec<Difference>) {
                 if one.expect != two.expect {
                     let place = format!("{place} expectation");
                     let (a, b) = (Some(expectation(one.expect)), Some(expectation(two.expect)));
-                    found.push(Difference::new(Kind::Write, place).from_to(a, b));
+                    found.push(Difference::new(Kind::Write, place).with(a, b));
                 }
             }
             None => {
                 let body = Some(paths::cut(&one.body));
-                found.push(Difference::new(Kind::Write, place).from_to(body, None));
+                found.push(Difference::new(Kind::Write, place).with(body, None));
             }
         }
     }
     for two in b.iter().filter(|two| a.iter().all(|one| one.name != two.name)) {
         let body = Some(paths::cut(&two.body));
-        found.push(Difference::new(Kind::Write, two.name.to_string()).from_to(None, body));
+        found.push(Difference::new(Kind::Write, two.name.to_string()).with(None, body));
     }
 }
 
@@ -161,7 +161,7 @@ fn events(a: &[Event], b: &[Event], found: &mut Vec<Difference>) {
             (Some(one), Some(two)) if one.topic == two.topic => (one, two),
             (one, two) => {
                 let topic = |event: Option<&Event>| event.map(|event| event.topic.clone());
-                found.push(Difference::new(Kind::Event, name).from_to(topic(one), topic(two)));
+                found.push(Difference::new(Kind::Event, name).with(topic(one), topic(two)));
                 continue;
             }
         };
@@ -169,18 +169,18 @@ fn events(a: &[Event], b: &[Event], found: &mut Vec<Difference>) {
         if one.key != two.key {
             let key = |event: &Event| Some(paths::cut(&event.key));
             let place = format!("{name} key");
-            found.push(Difference::new(Kind::Event, place).from_to(key(one), key(two)));
+            found.push(Difference::new(Kind::Event, place).with(key(one), key(two)));
         }
         bodies(Kind::Event, &name, (&one.payload, &two.payload), found);
         if one.headers != two.headers {
             let place = format!("{name} headers");
             let headers = |event: &Event| Some(paths::cut(&format!("{:?}", event.headers)));
-            found.push(Difference::new(Kind::Event, place).from_to(headers(one), headers(two)));
+            found.push(Difference::new(Kind::Event, place).with(headers(one), headers(two)));
         }
         if one.id != two.id {
             let place = format!("{name} id");
             let id = |event: &Event| Some(event.id.clone());
-            found.push(Difference::new(Kind::Event, place).from_to(id(one), id(two)));
+            found.push(Difference::new(Kind::Event, place).with(id(one), id(two)));
         }
     }
 }
@@ -188,7 +188,7 @@ fn events(a: &[Event], b: &[Event], found: &mut Vec<Difference>) {
 fn bodies(kind: Kind, place: &str, (a, b): (&str, &str), found: &mut Vec<Difference>) {
     for step in paths::differences(a, b) {
         let place = format!("{place} {}", step.path);
-        found.push(Difference::new(kind, place).from_to(step.a, step.b));
+        found.push(Difference::new(kind, place).with(step.a, step.b));
     }
 }
 
@@ -205,7 +205,7 @@ mod tests {
 
     fn told(kind: Kind, place: &str, a: Option<&str>, b: Option<&str>) -> Difference {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        Difference::new(kind, place).from_to(owned(a), owned(b))
+        Difference::new(kind, place).with(owned(a), owned(b))
     }
 
     fn changed(change: impl FnOnce(&mut Draft)) -> Vec<Difference> {

@@ -279,7 +279,10 @@ impl Store {
     async fn shadow_work(&self, work: ShadowWork) -> Result<Option<Shadow>, StoreError> {
         match self.plugin_work(PluginWork::Shadow(work)).await? {
             PluginDone::Shadowed(shadow) => Ok(shadow),
-            other => Err(astray(&Done::Plugin(other))),
+            other @ (PluginDone::Pushed(_)
+            | PluginDone::Acted(_)
+            | PluginDone::Counted(_)
+            | PluginDone::Noted) => Err(astray(&Done::Plugin(other))),
         }
     }
 }

@@ -41,6 +41,8 @@ mod archiving_events;
 
 mod operating;
 
+mod recording;
+
 mod copying;
 
 mod counting;
@@ -161,6 +163,13 @@ stories! {
         a_replay_of_many_keeps_its_rate_and_takes_each_once
         a_cancelled_replay_takes_no_further_step
         replaying_one_for_ever_keeps_the_last_attempts;
+    recording:
+        what_a_run_was_told_is_read_back_page_by_page
+        of_several_runs_the_last_one_is_read
+        retention_takes_what_runs_were_told_with_the_content
+        a_database_of_another_schema_is_not_read
+        costs_are_read_from_the_last_notification_on
+        a_shadow_is_started_reported_of_and_stopped;
     archiving:
         an_archive_reads_back_to_the_same_content
         a_repeat_after_archiving_is_still_seen

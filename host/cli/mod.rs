@@ -129,6 +129,8 @@ async fn serve(place: Place) -> anyhow::Result<ExitCode> {
 
 async fn check(place: Place) -> anyhow::Result<ExitCode> {
     let config = Config::load(&Layers::of_process(place.config, place.set))?;
+    // Warnings belong to what is checked.
+    let _log = telemetry::start_log(&config.log)?;
     server::plugins(&config).await?;
     server::sinks(&config).await?;
     print(&format!(

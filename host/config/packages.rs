@@ -54,9 +54,8 @@ fn keys(
         };
         let fields = secrets::resolve(fields, &at, folder)?;
         let Key { id, public_key } = read(toml::Value::Table(fields), &at)?;
-        let problem = |field: &str, problem: String| {
-            Err(ConfigError::new(format!("{at}.{field}"), problem))
-        };
+        let problem =
+            |field: &str, problem: String| Err(ConfigError::new(format!("{at}.{field}"), problem));
         if Signer::new("any", &id).is_err() {
             return problem("id", "expected 1 to 64 characters of A-Z a-z 0-9 _ - .".to_owned());
         }

@@ -192,7 +192,11 @@ fn check_grants(manifest: &Manifest, business: &str, policy: &Policy) -> Result<
         let not_taken = |name: &&String| !allowed.iter().any(|pattern| pattern.takes(name));
         if let Some(name) = asked.iter().find(not_taken) {
             let field = format!("grants.{kind}");
-            return refuse(format!("{field}.{name}"), format!("{field} {name}"), patterns(allowed));
+            return refuse(
+                format!("{field}.{name}"),
+                format!("{field} `{name}`"),
+                patterns(allowed),
+            );
         }
     }
     if asked.blind_writes && !rules.blind_writes {

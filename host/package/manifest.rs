@@ -124,11 +124,7 @@ impl Manifest {
     /// # Errors
     /// [`Refused::Config`] with the path in the configuration and the rule.
     pub fn check_config(&self, config: &serde_json::Value) -> Result<(), Refused> {
-        let empty = match config {
-            serde_json::Value::Null => true,
-            serde_json::Value::Object(fields) => fields.is_empty(),
-            _ => false,
-        };
+        let empty = config.is_null() || config.as_object().is_some_and(serde_json::Map::is_empty);
         match &self.config_schema {
             Some(schema) => schema.check(config),
             None if empty => Ok(()),

@@ -122,7 +122,7 @@ pub enum Refused {
     },
     /// Code `package.grant`.
     #[error(
-        "line {line}: asks for `{grant}`, policy of {business} allows {allowed}: take it out or \
+        "line {line}: asks for {grant}, policy of {business} allows {allowed}: take it out or \
          ask the platform team"
     )]
     Grant {

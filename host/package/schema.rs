@@ -15,6 +15,9 @@ mod check;
 /// Tables inside each other in one schema.
 pub const DEPTH_MAX: usize = 16;
 
+/// Values of one `enum`.
+pub const ENUM_MAX: usize = 256;
+
 /// A schema. Every keyword has passed its checks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schema(Map<String, Value>);
@@ -85,7 +88,10 @@ fn inspect(schema: &Map<String, Value>, path: &str, depth: usize) -> Result<(), 
         match keyword.as_str() {
             "title" | "description" if value.is_string() => {}
             "default" | "examples" | "const" => {}
-            "enum" if value.as_array().is_some_and(|values| !values.is_empty()) => {}
+            "enum"
+                if value
+                    .as_array()
+                    .is_some_and(|values| (1..=ENUM_MAX).contains(&values.len())) => {}
             "type" if is_type(value) => {}
             "required"
                 if value.as_array().is_some_and(|names| names.iter().all(Value::is_string)) => {}
@@ -111,24 +117,24 @@ fn inspect(schema: &Map<String, Value>, path: &str, depth: usize) -> Result<(), 
 }
 
 fn inspect_value(schema: &Value, path: &str, depth: usize) -> Result<(), Refused> {
-    match schema {
-        Value::Object(schema) => inspect(schema, path, depth),
-        _ => Err(refuse(path, "expected a table with a schema")),
+    match schema.as_object() {
+        Some(schema) => inspect(schema, path, depth),
+        None => Err(refuse(path, "expected a table with a schema")),
     }
 }
 
 fn is_type(value: &Value) -> bool {
     let known = |value: &Value| value.as_str().is_some_and(|name| TYPES.contains(&name));
-    match value {
-        Value::Array(names) => !names.is_empty() && names.iter().all(known),
-        _ => known(value),
+    match value.as_array() {
+        Some(names) => !names.is_empty() && names.iter().all(known),
+        None => known(value),
     }
 }
 
 fn expected(keyword: &str, found: &Value) -> String {
     let expected = match keyword {
         "title" | "description" => "a text".to_owned(),
-        "enum" => "a list of values".to_owned(),
+        "enum" => format!("a list of 1 to {ENUM_MAX} values"),
         "type" => format!("one of {}, or a list of them", TYPES.join(", ")),
         "required" => "a list of names".to_owned(),
         "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => "a number".to_owned(),

@@ -86,6 +86,10 @@ impl SignedManifest {
         if !file.starts_with(FIRST_LINE.as_bytes()) {
             return Err(first_line(file));
         }
+        if !file.ends_with(b"\n") {
+            let problem = "the last line has no line feed behind it, expected a whole file";
+            return Err(Refused::Format(problem.to_owned()));
+        }
         let at = find(file, SIGNATURE_START).unwrap_or(file.len());
         let (body, tail) = file.split_at_checked(at).unwrap_or((file, &[]));
         let line = body.iter().filter(|byte| **byte == b'\n').count();

@@ -30,8 +30,16 @@ impl Team {
         fs::copy(component, team.file("order-payment.wasm")).expect("the component");
         let draft = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/order-payment/plugin.toml");
         fs::copy(draft, team.file("plugin.toml")).expect("the draft");
-        good(&callgate(&["plugin", "keygen", "--business", "PRODUCT_ORDER", "--id", "main", "--into",
-            &team.path("keys")]));
+        good(&callgate(&[
+            "plugin",
+            "keygen",
+            "--business",
+            "PRODUCT_ORDER",
+            "--id",
+            "main",
+            "--into",
+            &team.path("keys"),
+        ]));
         Some(team)
     }
 
@@ -48,9 +56,19 @@ impl Team {
     }
 
     fn sign_as(&self, business: &str, key: &str) -> Output {
-        callgate(&["plugin", "sign", &self.path("plugin.toml"), "--component",
-            &self.path("order-payment.wasm"), "--business", business, "--id", "main", "--key",
-            &self.path(key)])
+        callgate(&[
+            "plugin",
+            "sign",
+            &self.path("plugin.toml"),
+            "--component",
+            &self.path("order-payment.wasm"),
+            "--business",
+            business,
+            "--id",
+            "main",
+            "--key",
+            &self.path(key),
+        ])
     }
 
     fn configure(&self, policy: &str, plugin: &str) {
@@ -107,8 +125,13 @@ async fn a_signed_plugin_runs() {
     good(&team.sign());
     team.configure(POLICY, WITH_MANIFEST);
     assert!(good(&team.check()).contains("1 plugins"));
-    let said = good(&callgate(&["plugin", "verify", &team.path("order-payment.wasm"), "--config",
-        &team.path("callgate.toml")]));
+    let said = good(&callgate(&[
+        "plugin",
+        "verify",
+        &team.path("order-payment.wasm"),
+        "--config",
+        &team.path("callgate.toml"),
+    ]));
     assert!(said.contains("mall/order-payment 0.1.0, signed by PRODUCT_ORDER/main"), "{said}");
     let house = House::start_in(team.folder);
     let (stage, mut draw) = stage(Channel::AlipayMain);
@@ -174,15 +197,56 @@ fn a_manifest_that_was_changed_or_not_signed_is_refused() {
 #[test]
 fn the_key_of_another_business_opens_nothing() {
     let Some(team) = Team::new() else { return };
-    good(&callgate(&["plugin", "keygen", "--business", "OTHER", "--id", "main", "--into",
-        &team.path("other")]));
+    good(&callgate(&[
+        "plugin",
+        "keygen",
+        "--business",
+        "OTHER",
+        "--id",
+        "main",
+        "--into",
+        &team.path("other"),
+    ]));
     good(&team.sign_as("OTHER", "other/main.key"));
-    let key = "[[businesses.OTHER.plugin_keys]]\nid = \"main\"\npublic_key_file = \"other/main.pub\"";
+    let key =
+        "[[businesses.OTHER.plugin_keys]]\nid = \"main\"\npublic_key_file = \"other/main.pub\"";
     team.configure(POLICY, &format!("{WITH_MANIFEST}\n{key}"));
     refused(&team.check(), &["package.other-business", "PRODUCT_ORDER", "OTHER/main"]);
     // Nor does it sign in the name of the first.
     good(&team.sign_as("PRODUCT_ORDER", "other/main.key"));
     refused(&team.check(), &["package.signature", "PRODUCT_ORDER/main"]);
+}
+
+#[test]
+fn a_plugin_of_two_businesses_starts_once_both_have_signed() {
+    let Some(team) = Team::new() else { return };
+    let into = team.path("other");
+    good(&callgate(&["plugin", "keygen", "--business", "OTHER", "--id", "b", "--into", &into]));
+    let route =
+        "[[routes]]\nbusiness = \"OTHER\"\nscene = \"*\"\nevent_type = \"*\"\nstate = \"\"\n";
+    team.change("plugin.toml", "[[routes]]", &format!("{route}[[routes]]"));
+    good(&team.sign());
+    let key = "[[businesses.OTHER.plugin_keys]]\nid = \"b\"\npublic_key_file = \"other/b.pub\"\n\
+        [businesses.OTHER.policy]\nwrite = [\"*\"]\ntopics = [\"*\"]";
+    team.configure(POLICY, &format!("{WITH_MANIFEST}\n{key}"));
+    refused(&team.check(), &["package.other-business", "OTHER", "PRODUCT_ORDER/main"]);
+    let (manifest, component) =
+        (team.path("order-payment.manifest"), team.path("order-payment.wasm"));
+    let second = team.path("other/b.key");
+    good(&callgate(&[
+        "plugin",
+        "sign",
+        &manifest,
+        "--component",
+        &component,
+        "--business",
+        "OTHER",
+        "--id",
+        "b",
+        "--key",
+        &second,
+    ]));
+    good(&team.check());
 }
 
 #[test]
@@ -193,8 +257,16 @@ fn a_manifest_that_asks_for_more_than_the_policy_is_refused_with_line_and_limit(
     fs::write(&file, format!("{text}\n[limits]\nfuel = 50000000\n")).expect("the draft");
     good(&team.sign());
     team.configure(POLICY, WITH_MANIFEST);
-    refused(&team.check(), &["package.limit", "line ", "fuel 50000000",
-        "policy of PRODUCT_ORDER allows 20000000", "platform team"]);
+    refused(
+        &team.check(),
+        &[
+            "package.limit",
+            "line ",
+            "fuel 50000000",
+            "policy of PRODUCT_ORDER allows 20000000",
+            "platform team",
+        ],
+    );
     team.configure(&format!("{POLICY}limits = {{ fuel = 50000000 }}\n"), WITH_MANIFEST);
     good(&team.check());
     team.configure("limits = { fuel = 50000000 }\n", WITH_MANIFEST);
@@ -246,8 +318,19 @@ fn a_private_key_that_others_can_read_is_refused_and_never_shown() {
     refused(&output, &["main.key", "644", "chmod 600"]);
     assert!(!String::from_utf8_lossy(&output.stderr).contains(secret));
     // A key that is there is never written over.
-    refused(&callgate(&["plugin", "keygen", "--business", "PRODUCT_ORDER", "--id", "main", "--into",
-        &team.path("keys")]), &["main.key", "exists"]);
+    refused(
+        &callgate(&[
+            "plugin",
+            "keygen",
+            "--business",
+            "PRODUCT_ORDER",
+            "--id",
+            "main",
+            "--into",
+            &team.path("keys"),
+        ]),
+        &["main.key", "exists"],
+    );
 }
 
 #[test]
@@ -255,17 +338,26 @@ fn inspection_shows_both_files_and_what_the_host_would_say() {
     let Some(team) = Team::new() else { return };
     good(&team.sign());
     team.configure("topics = [\"*\"]\n", WITH_MANIFEST);
-    let (component, manifest) = (team.path("order-payment.wasm"), team.path("order-payment.manifest"));
+    let (component, manifest) =
+        (team.path("order-payment.wasm"), team.path("order-payment.manifest"));
     let said = good(&callgate(&["plugin", "inspect", &component]));
-    for word in ["mall/order-payment", "0.1.0", "callgate:processor/documents@0.1.0",
-        "callgate:processor/phases@0.1.0", "sha256", "bytes", "TO_BE_PAID to CLOSED"] {
+    for word in [
+        "mall/order-payment",
+        "0.1.0",
+        "callgate:processor/documents@0.1.0",
+        "callgate:processor/phases@0.1.0",
+        "sha256",
+        "bytes",
+        "TO_BE_PAID to CLOSED",
+    ] {
         assert!(said.contains(word), "expected `{word}` in: {said}");
     }
     let said = good(&callgate(&["plugin", "inspect", &manifest, &component]));
     for word in ["fits", "PRODUCT_ORDER/main (not checked", "write ledger", "topic order.paid"] {
         assert!(said.contains(word), "expected `{word}` in: {said}");
     }
-    let host = ["plugin", "inspect", &manifest, &component, "--config", &team.path("callgate.toml")];
+    let host =
+        ["plugin", "inspect", &manifest, &component, "--config", &team.path("callgate.toml")];
     refused(&callgate(&host), &["PRODUCT_ORDER/main (holds)", "refused, package.grant", "ledger"]);
 }
 

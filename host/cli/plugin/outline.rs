@@ -16,6 +16,7 @@ pub(super) struct Outline {
 ///
 /// # Errors
 /// Why the bytes are no component.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other section is passed over")]
 pub(super) fn outline(component: &[u8]) -> anyhow::Result<Outline> {
     let mut outline = Outline::default();
     let mut depth = 0_usize;

@@ -1,7 +1,9 @@
 //! A configuration against a schema whose keywords are known to be right.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
+use callgate_sandbox::text::printable;
 use serde_json::{Map, Number, Value};
 
 use crate::refused::{Refused, shown};
@@ -40,7 +42,7 @@ fn any(schema: &Map<String, Value>, value: &Value) -> Result<(), String> {
     let listed = schema.get("enum").and_then(Value::as_array);
     if let Some(listed) = listed.filter(|listed| !listed.iter().any(|one| same(one, value))) {
         let listed: Vec<String> = listed.iter().map(show).collect();
-        return Err(format!("found {}, expected one of {}", show(value), listed.join(", ")));
+        return Err(format!("found {}, expected one of {}", show(value), list(&listed)));
     }
     Ok(())
 }
@@ -67,9 +69,9 @@ fn object(
                 check(schema, value, &path)?;
             }
             (None, Some(Value::Bool(false))) => {
-                let known: Vec<&str> =
-                    properties.into_iter().flat_map(Map::keys).map(String::as_str).collect();
-                let problem = format!("there is no such field, expected {}", known.join(", "));
+                let known: Vec<String> =
+                    properties.into_iter().flat_map(Map::keys).cloned().collect();
+                let problem = format!("there is no such field, expected {}", list(&known));
                 return Err(refuse(&path, problem));
             }
             _ => {}
@@ -83,8 +85,9 @@ fn array(schema: &Map<String, Value>, items: &[Value], path: &str) -> Result<(),
         .map_err(|problem| refuse(path, problem))?;
     let one = |number: usize| format!("{path}[{number}]");
     if schema.get("uniqueItems") == Some(&Value::Bool(true)) {
+        let mut known = BTreeSet::new();
         for (number, item) in items.iter().enumerate() {
-            if items.iter().take(number).any(|before| same(before, item)) {
+            if !known.insert(name_of(item)) {
                 return Err(refuse(&one(number), "it stands there twice".to_owned()));
             }
         }
@@ -110,15 +113,17 @@ fn between(
 }
 
 fn numbers(schema: &Map<String, Value>, found: &Number) -> Result<(), String> {
-    let rules: [(&str, fn(Ordering) -> bool, &str); 4] = [
-        ("minimum", Ordering::is_ge, "at least"),
-        ("maximum", Ordering::is_le, "at most"),
-        ("exclusiveMinimum", Ordering::is_gt, "more than"),
-        ("exclusiveMaximum", Ordering::is_lt, "less than"),
-    ];
-    for (name, holds, words) in rules {
-        let Some(Value::Number(bound)) = schema.get(name) else { continue };
-        if !compare(found, bound).is_some_and(holds) {
+    let broken = |name: &str, holds: fn(Ordering) -> bool| {
+        let bound = schema.get(name).and_then(Value::as_number)?;
+        (!compare(found, bound).is_some_and(holds)).then_some(bound)
+    };
+    for (words, bound) in [
+        ("at least", broken("minimum", Ordering::is_ge)),
+        ("at most", broken("maximum", Ordering::is_le)),
+        ("more than", broken("exclusiveMinimum", Ordering::is_gt)),
+        ("less than", broken("exclusiveMaximum", Ordering::is_lt)),
+    ] {
+        if let Some(bound) = bound {
             return Err(format!("found {found}, expected {words} {bound}"));
         }
     }
@@ -137,6 +142,14 @@ fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => compare(a, b) == Some(Ordering::Equal),
         _ => a == b,
+    }
+}
+
+/// A text that is the same for the same values: 1.0 is 1.
+fn name_of(value: &Value) -> String {
+    match value.as_f64().filter(|_| value.is_f64()) {
+        Some(number) if number.fract().abs() == 0.0 => format!("{number:.0}"),
+        Some(_) | None => value.to_string(),
     }
 }
 
@@ -168,6 +181,10 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
+fn list(words: &[String]) -> String {
+    printable(&words.join(", "), LIST_BYTES)
+}
+
 fn show(value: &Value) -> String {
     shown(&value.to_string())
 }
@@ -175,3 +192,6 @@ fn show(value: &Value) -> String {
 fn refuse(path: &str, problem: String) -> Refused {
     Refused::Config { path: path.to_owned(), problem }
 }
+
+/// Bytes of a list in a text; the rest is cut.
+const LIST_BYTES: usize = 512;

@@ -1,18 +1,18 @@
 //! A plugin's configuration against its schema: each keyword kept and broken.
 
 use callgate_package::Refused;
-use callgate_package::schema::{DEPTH_MAX, Schema};
+use callgate_package::schema::{DEPTH_MAX, ENUM_MAX, Schema};
 use serde_json::{Value, json};
 
 use crate::package::{MANIFEST, Place, and, refused};
 
 fn schema(text: &str) -> Result<Schema, Refused> {
-    Schema::from_toml(text.parse().unwrap())
+    Schema::from_toml(text.parse().expect("TOML"))
 }
 
 /// What a schema says of a value at `v`.
 fn verdict(keywords: &str, value: &Value) -> Result<(), Refused> {
-    let schema = schema(&format!("properties.v = {{ {keywords} }}")).unwrap();
+    let schema = schema(&format!("properties.v = {{ {keywords} }}")).expect("a schema");
     schema.check(&json!({ "v": value }))
 }
 
@@ -57,7 +57,9 @@ fn large_whole_numbers_are_compared_exactly() {
 
 #[test]
 fn a_keyword_that_is_not_known_is_refused() {
-    for text in ["minlength = 1", "'$ref' = 'http://x'", "pattern = 'a+'", "properties.a.requird = []"] {
+    for text in
+        ["minlength = 1", "'$ref' = 'http://x'", "pattern = 'a+'", "properties.a.requird = []"]
+    {
         refused(schema(text), "package.schema", &["no such keyword", "minLength"]);
     }
 }
@@ -83,6 +85,19 @@ fn a_keyword_with_a_wrong_value_is_refused() {
     }
     refused(schema("default = 2026-01-01"), "package.schema", &["date"]);
     refused(schema("minimum = nan"), "package.schema", &["JSON"]);
+}
+
+#[test]
+fn a_list_of_values_has_an_end() {
+    let list = |many: usize| schema(&format!("enum = [{}]", "1,".repeat(many)));
+    assert!(list(ENUM_MAX).is_ok());
+    refused(list(257), "package.schema", &["256"]);
+}
+
+#[test]
+fn many_unique_items_are_told_apart_quickly() {
+    let items: Vec<Value> = (0..100_000).map(Value::from).collect();
+    assert_eq!(verdict("uniqueItems = true", &items.into()), Ok(()));
 }
 
 #[test]

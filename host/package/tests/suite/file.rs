@@ -29,23 +29,29 @@ fn a_signed_file_is_toml_still() {
 fn a_file_has_a_largest_size() {
     let mut text = format!("{FIRST_LINE}#");
     text.push_str(&"x".repeat(FILE_BYTES_MAX.checked_sub(text.len()).unwrap()));
+    refused(parse(&text), "package.format", &["line feed"]);
+    text.pop();
+    text.push('\n');
     assert!(parse(&text).is_ok());
-    text.push('x');
+    text.push('\n');
     refused(parse(&text), "package.too-large", &["262145", "262144"]);
 }
 
 #[test]
 fn the_first_line_says_what_it_is() {
-    for text in ["", "name = \"x\"\n", FIRST_LINE.trim_end(), "# callgate plugin manifest, format 2\n"] {
+    for text in
+        ["", "name = \"x\"\n", FIRST_LINE.trim_end(), "# callgate plugin manifest, format 2\n"]
+    {
         refused(parse(text), "package.format", &["line 1", "format 1"]);
     }
     assert!(parse(FIRST_LINE).is_ok());
+    refused(parse(&format!("{FIRST_LINE}name")), "package.format", &["line feed"]);
 }
 
 #[test]
 fn nothing_but_signatures_stands_below_a_signature() {
     let file = String::from_utf8(Place::new().signed(MANIFEST).to_bytes()).unwrap();
-    for below in ["fuel = 1\n", "\n", "# a remark\n", "[limits]\n", "\u{feff}"] {
+    for below in ["fuel = 1\n", "\n", "# a remark\n", "[limits]\n", "\u{feff}\n"] {
         let verdict = parse(&format!("{file}{below}"));
         refused(verdict, "package.signature-line", &["line 20", "nothing else"]);
     }
@@ -57,7 +63,6 @@ fn a_line_of_a_signature_has_one_form() {
     let (body, line) = file.trim_end().rsplit_once('\n').unwrap();
     let base64 = line.rsplit(' ').next().unwrap();
     for line in [
-        line.to_owned(),
         format!("{line}\r\n"),
         format!("{line} \n"),
         format!("# signature: ed25519 PRODUCT_ORDER/main  {base64}\n"),

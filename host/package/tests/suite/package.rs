@@ -48,9 +48,9 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let (product, member) = (PrivateKey::generate().unwrap(), PrivateKey::generate().unwrap());
+        let (product, member) = (private_key(), private_key());
         let policy = |key: &PrivateKey| Policy {
-            keys: BTreeMap::from([("main".to_owned(), key.public_key().unwrap())]),
+            keys: BTreeMap::from([("main".to_owned(), key.public_key().expect("a public key"))]),
             allow_unsigned: false,
             rules: rules(RULES),
         };
@@ -60,7 +60,7 @@ impl Place {
     }
 
     pub(crate) fn policy(&mut self, business: &str) -> &mut Policy {
-        self.policies.get_mut(business).unwrap()
+        self.policies.get_mut(business).expect("a business of the host")
     }
 
     pub(crate) fn policies(&self) -> Policies {
@@ -70,7 +70,7 @@ impl Place {
     /// Signed by PRODUCT_ORDER.
     pub(crate) fn signed(&self, manifest: &str) -> SignedManifest {
         let mut signed = unsigned(manifest);
-        signed.sign(signer("PRODUCT_ORDER", "main"), &self.product).unwrap();
+        signed.sign(signer("PRODUCT_ORDER", "main"), &self.product).expect("a signature");
         signed
     }
 
@@ -84,12 +84,16 @@ impl Place {
     }
 }
 
+fn private_key() -> PrivateKey {
+    PrivateKey::generate().expect("a key")
+}
+
 pub(crate) fn rules(text: &str) -> Rules {
-    toml::from_str(text).unwrap()
+    toml::from_str(text).expect("rules")
 }
 
 pub(crate) fn signer(business: &str, key: &str) -> Signer {
-    Signer::new(business, key).unwrap()
+    Signer::new(business, key).expect("a signer")
 }
 
 /// A manifest with its hash and without a signature, right or wrong.
@@ -97,7 +101,8 @@ pub(crate) fn unsigned(manifest: &str) -> SignedManifest {
     manifest_for(manifest.as_bytes(), COMPONENT).unwrap_or_else(|_| {
         let sha256 = sha256_text(COMPONENT);
         let first = callgate_package::signed::FIRST_LINE;
-        SignedManifest::parse(format!("{first}sha256 = \"{sha256}\"\n{manifest}").as_bytes()).unwrap()
+        SignedManifest::parse(format!("{first}sha256 = \"{sha256}\"\n{manifest}\n").as_bytes())
+            .expect("a file")
     })
 }
 

@@ -25,9 +25,9 @@ fn every_field_is_read() {
 fn an_unknown_field_is_refused_with_its_line() {
     for (manifest, words) in [
         (with("contract", "contarct"), ["line 5", "contarct"]),
-        (with("[grants]", "[grants]\nsecrets = []"), ["line 13", "secrets"]),
-        (with("scene =", "scenes ="), ["line 8", "scenes"]),
-        (and("[allow]\nunsigned = true"), ["line 18", "allow"]),
+        (with("[grants]", "[grants]\nsecrets = []"), ["line 14", "secrets"]),
+        (with("scene =", "scenes ="), ["line 9", "scenes"]),
+        (and("[allow]\nunsigned = true"), ["line 19", "allow"]),
     ] {
         refused(read(&manifest), "package.syntax", &words);
     }
@@ -46,10 +46,10 @@ fn a_missing_field_is_named() {
 fn a_value_of_another_type_is_refused_with_its_line() {
     for (from, to, line) in [
         ("\"1.3.0\"", "1.3", "line 4"),
-        ("[\"ledger\"]", "\"ledger\"", "line 13"),
-        ("30000000", "\"30000000\"", "line 17"),
-        ("30000000", "-1", "line 17"),
-        ("30000000", "1.5", "line 17"),
+        ("[\"ledger\"]", "\"ledger\"", "line 14"),
+        ("30000000", "\"30000000\"", "line 18"),
+        ("30000000", "-1", "line 18"),
+        ("30000000", "1.5", "line 18"),
     ] {
         refused(read(&with(from, to)), "package.syntax", &[line]);
     }
@@ -63,10 +63,10 @@ fn a_value_that_breaks_a_rule_is_refused_with_field_and_line() {
         ("0.1.0", "latest", ["line 5", "`contract`", "semantic"]),
         ("\"PRODUCT_ORDER\"", "\"*\"", ["line 7", "`routes[0]`", "no wildcard"]),
         ("\"payment.*\"", "\"Payment\"", ["line 7", "`routes[0]`", "event type"]),
-        ("\"ledger\"", "\"Ledger\"", ["line 13", "grants.write.Ledger", "a-z"]),
-        ("\"order.paid\"", "\"order.*\"", ["line 14", "grants.topics", "a-z"]),
-        ("fuel", "feul", ["line 17", "limits.feul", "action_ms"]),
-        ("fuel = 30000000", "save_ms = 4294967296", ["line 17", "limits.save_ms", "smaller"]),
+        ("\"ledger\"", "\"Ledger\"", ["line 14", "grants.write.Ledger", "a-z"]),
+        ("\"order.paid\"", "\"order.*\"", ["line 15", "grants.topics", "a-z"]),
+        ("fuel", "feul", ["line 18", "limits.feul", "action_ms"]),
+        ("fuel = 30000000", "save_ms = 4294967296", ["line 18", "limits.save_ms", "smaller"]),
     ] {
         refused(read(&with(from, to)), "package.field", &words);
     }
@@ -89,14 +89,16 @@ fn a_route_stands_there_once() {
     let (_, routes) = MANIFEST.split_once("[[routes]]").unwrap();
     let (route, _) = routes.split_once("\n\n").unwrap();
     let again = and(&format!("[[routes]]{route}"));
-    refused(read(&again), "package.field", &["line 18", "routes[1]", "twice"]);
+    refused(read(&again), "package.field", &["line 19", "routes[1]", "twice"]);
 }
 
 #[test]
 fn the_number_of_routes_is_bounded() {
     let routes = |many: usize| {
         let route = |number| {
-            format!("{{ business = \"B{number}\", scene = \"*\", event_type = \"*\", state = \"\" }}")
+            format!(
+                "{{ business = \"B{number}\", scene = \"*\", event_type = \"*\", state = \"\" }}"
+            )
         };
         let list: Vec<String> = (0..many).map(route).collect();
         let (start, rest) = MANIFEST.split_once("[[routes]]").unwrap();
@@ -120,11 +122,11 @@ fn what_shows_as_something_else_is_refused() {
     }
     assert!(read(&and("# 订单")).is_ok());
     let body = [unsigned(MANIFEST).body(), b"# \xff\n"].concat();
-    refused(Manifest::parse(&body), "package.syntax", &["line 18", "UTF-8"]);
+    refused(Manifest::parse(&body), "package.syntax", &["line 19", "UTF-8"]);
 }
 
 #[test]
 fn nesting_without_end_is_refused() {
     let manifest = and(&format!("[config_schema]\ndefault = {}", "[".repeat(100_000)));
-    refused(read(&manifest), "package.syntax", &["line 19"]);
+    refused(read(&manifest), "package.syntax", &["line 20"]);
 }

@@ -1,5 +1,6 @@
 //! Who must have signed, for what, and what the policy allows: each rule kept and broken.
 
+use callgate_package::admit::CONTRACT;
 use callgate_package::key::PrivateKey;
 use callgate_package::{Policies, admit};
 use callgate_sandbox::descriptor::{Descriptor, Edge, Route};
@@ -151,11 +152,15 @@ fn a_business_that_the_host_does_not_have_is_named() {
 fn a_grant_beyond_the_policy_is_refused_with_its_line() {
     let place = Place::new();
     for (from, to, words) in [
-        ("[\"ledger\"]", "[\"salaries\"]", ["line 13", "grants.write salaries", "allows ledger"]),
-        ("[\"order.paid\"]", "[\"ordinary\"]", ["line 14", "topics ordinary", "order.*"]),
-        ("[grants]", "[grants]\nread = [\"salaries\"]", ["line 13", "salaries", "catalogue, ledger"]),
-        ("[grants]", "[grants]\nendpoints = [\"bank\"]", ["line 13", "bank", "allows erp"]),
-        ("[grants]", "[grants]\nblind_writes = true", ["line 13", "blind_writes", "PRODUCT_ORDER"]),
+        ("[\"ledger\"]", "[\"salaries\"]", ["line 14", "grants.write `salaries`", "allows ledger"]),
+        ("[\"order.paid\"]", "[\"ordinary\"]", ["line 15", "topics `ordinary`", "order.*"]),
+        (
+            "[grants]",
+            "[grants]\nread = [\"salaries\"]",
+            ["line 14", "`salaries`", "catalogue, ledger"],
+        ),
+        ("[grants]", "[grants]\nendpoints = [\"bank\"]", ["line 14", "bank", "allows erp"]),
+        ("[grants]", "[grants]\nblind_writes = true", ["line 14", "blind_writes", "PRODUCT_ORDER"]),
     ] {
         refused(place.verdict(&with(from, to)), "package.grant", &words);
     }
@@ -175,7 +180,7 @@ fn blind_writes_are_granted_where_the_policy_allows_them() {
 fn a_limit_above_the_policy_is_refused_with_both_numbers() {
     let place = Place::new();
     let words = [
-        "line 17",
+        "line 18",
         "asks for fuel 30000001, policy of PRODUCT_ORDER allows 30000000",
         "lower it or ask the platform team",
     ];
@@ -217,7 +222,7 @@ fn a_contract_that_the_host_does_not_serve_is_refused() {
 #[test]
 fn the_contract_that_is_served_is_the_one_of_the_interface() {
     let wit = include_str!("../../../../wit/callgate.wit");
-    let line = format!("package callgate:processor@{};", callgate_package::admit::CONTRACT);
+    let line = format!("package callgate:processor@{CONTRACT};");
     assert!(wit.lines().any(|found| found == line), "the interface has no line `{line}`");
 }
 
@@ -249,7 +254,10 @@ fn a_component_may_claim_no_more_than_its_manifest() {
     let shorter = Route { event_type: "pay*".to_owned(), ..route.clone() };
     refuse(Descriptor { routes: vec![shorter], ..honest.clone() }, &["`pay*`"]);
     let wider = Route { state: "*".to_owned(), ..route.clone() };
-    refuse(Descriptor { routes: vec![route, wider], ..honest.clone() }, &["state `*`", "[[routes]]"]);
+    refuse(
+        Descriptor { routes: vec![route, wider], ..honest.clone() },
+        &["state `*`", "[[routes]]"],
+    );
     let transitions = vec![edge("PAID", "TO_BE_PAID")];
     refuse(Descriptor { transitions, ..honest }, &["from PAID to TO_BE_PAID"]);
 }

@@ -123,6 +123,14 @@ fn describe() {
         "callgate_store_contradictions_total",
         "Messages with a known delivery key that say something else than the first, by channel."
     );
+    describe_gauge!(
+        "callgate_plugin_behind",
+        "1 while this host does not have in force what it should, by plugin."
+    );
+    describe_counter!(
+        "callgate_canary_rollbacks_total",
+        "Canaries that were rolled back because they failed too often, by plugin."
+    );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
 }
 

@@ -103,7 +103,9 @@ impl Store {
         let entry = self.entry(named, (&version.who, &version.why), now);
         match self.plugin_work(PluginWork::Push(Box::new(version), entry)).await? {
             PluginDone::Pushed(pushed) => Ok(pushed),
-            other => Err(astray(&Done::Plugin(other))),
+            other @ (PluginDone::Acted(_) | PluginDone::Counted(_) | PluginDone::Noted) => {
+                Err(astray(&Done::Plugin(other)))
+            }
         }
     }
 
@@ -123,7 +125,9 @@ impl Store {
         let entry = self.entry(named, (&instruction.who, &instruction.why), now);
         match self.plugin_work(PluginWork::Act(Box::new(instruction), entry)).await? {
             PluginDone::Acted(acted) => Ok(acted),
-            other => Err(astray(&Done::Plugin(other))),
+            other @ (PluginDone::Pushed(_) | PluginDone::Counted(_) | PluginDone::Noted) => {
+                Err(astray(&Done::Plugin(other)))
+            }
         }
     }
 
@@ -143,7 +147,9 @@ impl Store {
         let entries = counted.iter().map(entry).collect();
         match self.plugin_work(PluginWork::Count(counted, entries)).await? {
             PluginDone::Counted(crossed) => Ok(crossed),
-            other => Err(astray(&Done::Plugin(other))),
+            other @ (PluginDone::Pushed(_) | PluginDone::Acted(_) | PluginDone::Noted) => {
+                Err(astray(&Done::Plugin(other)))
+            }
         }
     }
 

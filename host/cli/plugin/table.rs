@@ -49,8 +49,8 @@ pub(super) fn listed(answer: &Value, name: Option<&str>) -> String {
         vec![
             cell(&one["name"]),
             cell(&one["revision"]),
-            or(&one["active"]["version"], "the configuration's"),
-            or(&one["before"]["version"], "the configuration's"),
+            version(&one["active"]),
+            version(&one["before"]),
             or(&one["configured"], "none"),
             canary(&one["canary"]),
         ]
@@ -119,8 +119,10 @@ fn canary(one: &Value) -> String {
         count => format!(" and {count} orders"),
     };
     let runs = |which: &str| {
-        let runs = &one["runs"][which];
-        format!("{} of {} failed", cell(&runs["failed"]), cell(&runs["total"]))
+        let count = |name: &str| {
+            one.pointer(&format!("/runs/{which}/{name}")).map(cell).unwrap_or_default()
+        };
+        format!("{} of {} failed", count("failed"), count("total"))
     };
     format!(
         "{} for {}{orders}: {}, active {}; budget {} after {} runs",
@@ -131,6 +133,11 @@ fn canary(one: &Value) -> String {
         word("budget_percent"),
         word("budget_runs")
     )
+}
+
+/// The version of an activation.
+fn version(activation: &Value) -> String {
+    or(&activation["version"], "the configuration's")
 }
 
 fn or(value: &Value, none: &str) -> String {

@@ -128,7 +128,7 @@ impl Fleet {
                     tracing::warn!(%error, code = error.code(), "an act is followed a little later");
                 }
                 self.bell.send_modify(|count| *count = count.wrapping_add(1));
-                Ok(view::acted(&name, rollout.as_ref(), &told))
+                Ok(view::acted(&name, rollout.as_deref(), &told))
             }
             PluginActed::Stale { revision } => Err(stale(revision)),
             PluginActed::NotFound => Err(NotDone::NotFound),

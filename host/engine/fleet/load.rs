@@ -1,6 +1,6 @@
 //! From the store to a plugin: admitted, compiled, asked to describe itself, each version once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use callgate_core::time::Timestamp;
@@ -120,12 +120,9 @@ impl Loader {
                 Err(refused) => Place::Failed(refused),
             };
         }
-        if let Some((refused, again)) = shelf.failed.get(&key)
-            && *again > now
-        {
-            return Place::Failed(refused.clone());
-        }
-        if !shelf.turns.contains_key(&key) {
+        let failed = shelf.failed.get(&key).cloned();
+        let waits = failed.as_ref().is_some_and(|(_, again)| *again > now);
+        if !waits && !shelf.turns.contains_key(&key) {
             shelf.turns.insert(key.clone(), Arc::default());
             let loader = Arc::clone(self);
             tokio::spawn(async move {
@@ -134,7 +131,8 @@ impl Loader {
                 loader.bell.send_modify(|count| *count = count.wrapping_add(1));
             });
         }
-        Place::Loading
+        // While it is tried again, what is known of it stays true.
+        failed.map_or(Place::Loading, |(refused, _)| Place::Failed(refused))
     }
 
     /// A version without its configuration, loaded now where it is not yet.
@@ -232,7 +230,9 @@ impl Loader {
         let now = self.clock.now();
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = BTreeMap::new();
+        let mut names = BTreeSet::new();
         for one in wanted {
+            names.insert((one.name.clone(), one.version.clone()));
             if let Some((_, used)) = shelf.loaded.get_mut(&(one.name.clone(), one.version.clone()))
             {
                 *used = now;
@@ -241,11 +241,21 @@ impl Loader {
                 kept.insert(one.clone(), Arc::clone(plugin));
             }
         }
-        shelf.loaded.retain(|_, (_, used)| now.ms_since(*used) < KEPT_MS);
+        let mut spare: Vec<Timestamp> =
+            shelf.loaded.values().map(|(_, used)| *used).filter(|used| *used < now).collect();
+        spare.sort_unstable_by(|one, other| other.cmp(one));
+        let newest = spare.get(SPARE_MAX).copied();
+        shelf.loaded.retain(|_, (_, used)| {
+            now.ms_since(*used) < KEPT_MS && newest.is_none_or(|newest| *used > newest)
+        });
+        shelf.failed.retain(|key, _| names.contains(key));
         shelf.configured.clone_from(&kept);
         kept.into_values().collect()
     }
 }
+
+/// So many that nobody wants stay loaded at most.
+const SPARE_MAX: usize = 8;
 
 /// How long what nobody wants stays loaded: somebody may be about to activate it.
 const KEPT_MS: i64 = 600_000;

@@ -234,8 +234,8 @@ impl Fleet {
         let changed = plan::merge(&mut state.standing, next, &wanted, &mut problems);
         self.complain(&state.problems, &problems);
         state.problems = problems;
+        let kept = self.loader.keep(wanted.values().flat_map(Wanted::all));
         if changed {
-            let kept = self.loader.keep(wanted.values().flat_map(Wanted::all));
             match plan::registry(&state.standing, kept) {
                 Ok(registry) => self.put_in_force(registry, state),
                 // Each change was tried before it was taken over.

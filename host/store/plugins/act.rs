@@ -82,7 +82,7 @@ pub(crate) async fn run(
     let result = told.clone();
     audit::insert(connection, &[AuditEntry { result, ..entry.clone() }]).await?;
     let rollout = rows::rollouts(connection, Some(name)).await?.into_iter().next();
-    Ok(PluginActed::Done { rollout, told })
+    Ok(PluginActed::Done { rollout: rollout.map(Box::new), told })
 }
 
 async fn next(
@@ -91,71 +91,82 @@ async fn next(
     (instruction, entry): (&PluginInstruction, &AuditEntry),
     seen: i64,
 ) -> Result<Result<Next, No>, Fault> {
-    let refused = |why: &str| Ok(Err(No::Refused(why.to_owned())));
     let (active, canary) =
         now.map_or((None, None), |now| (now.active.as_ref(), now.canary.as_ref()));
+    let (version, config) = match &instruction.act {
+        PluginAct::Activate { version, config }
+        | PluginAct::StartCanary { version, config, .. } => (version, config),
+        PluginAct::Rollback
+        | PluginAct::Retire { .. }
+        | PluginAct::ChangeCanary { .. }
+        | PluginAct::PromoteCanary
+        | PluginAct::StopCanary => return Ok(moved(now, canary, (&instruction.act, entry))),
+    };
+    if active.is_some_and(|one| one.version == *version && one.config == *config) {
+        let why = "this version is active already, with the same configuration";
+        return Ok(Err(No::Refused(why.to_owned())));
+    }
+    if let Some(Canary { version, .. }) = canary {
+        let why = format!("{version} is on trial as a canary: promote or stop it first");
+        return Ok(Err(No::Refused(why)));
+    }
+    if let Some(no) = unusable(connection, &instruction.name, version).await? {
+        return Ok(Err(no));
+    }
+    let PluginAct::StartCanary { share, budget, .. } = &instruction.act else {
+        return Ok(Ok(activated(active, (version, config), entry)));
+    };
+    let canary = Canary {
+        version: version.clone(),
+        config: config.clone(),
+        share: share.clone(),
+        budget: *budget,
+        round: seen.saturating_add(1),
+        at: entry.at,
+        who: entry.who.clone(),
+    };
+    let told = format!("canary {version} gets {} beside {}", portion(share), shown(active));
+    Ok(Ok(Next { active: active.cloned(), canary: Some(canary), replaces: None, told }))
+}
+
+/// Acts on what is there already.
+fn moved(
+    now: Option<&Rollout>,
+    canary: Option<&Canary>,
+    (act, entry): (&PluginAct, &AuditEntry),
+) -> Result<Next, No> {
+    let refused = |why: &str| Err(No::Refused(why.to_owned()));
+    let active = now.and_then(|now| now.active.as_ref());
     let was = shown(active);
-    match (&instruction.act, canary) {
-        (
-            PluginAct::Activate { version, config }
-            | PluginAct::StartCanary { version, config, .. },
-            _,
-        ) if active.is_some_and(|one| one.version == *version && one.config == *config) => {
-            refused("this version is active already, with the same configuration")
-        }
-        (PluginAct::Activate { version, config }, None) => {
-            if let Some(no) = unusable(connection, &instruction.name, version).await? {
-                return Ok(Err(no));
-            }
-            Ok(Ok(activated(active, (version, config), entry)))
-        }
-        (PluginAct::StartCanary { version, config, share, budget }, None) => {
-            if let Some(no) = unusable(connection, &instruction.name, version).await? {
-                return Ok(Err(no));
-            }
-            let canary = Canary {
-                version: version.clone(),
-                config: config.clone(),
-                share: share.clone(),
-                budget: *budget,
-                round: seen.saturating_add(1),
-                at: entry.at,
-                who: entry.who.clone(),
-            };
-            let told = format!("canary {version} gets {} beside {was}", portion(share));
-            Ok(Ok(Next { active: active.cloned(), canary: Some(canary), replaces: None, told }))
-        }
-        (PluginAct::Activate { .. } | PluginAct::StartCanary { .. }, Some(canary)) => {
-            let version = &canary.version;
-            Ok(Err(No::Refused(format!(
-                "{version} is on trial as a canary: promote or stop it first"
-            ))))
-        }
+    match (act, canary) {
         (PluginAct::Rollback | PluginAct::StopCanary, Some(canary)) => {
             let told = format!("canary {} is stopped; {was} stays", canary.version);
-            Ok(Ok(Next { active: active.cloned(), canary: None, replaces: None, told }))
+            Ok(Next { active: active.cloned(), canary: None, replaces: None, told })
         }
         (PluginAct::Rollback, None) => {
             let Some(now) = now.filter(|now| now.active.is_some()) else {
                 return refused("nothing was activated: there is nothing to go back from");
             };
             let told = format!("{was} -> {}", shown(now.before.as_ref()));
-            Ok(Ok(Next { active: now.before.clone(), canary: None, replaces: None, told }))
+            Ok(Next { active: now.before.clone(), canary: None, replaces: None, told })
         }
         (PluginAct::ChangeCanary { share }, Some(canary)) => {
             let (from, to) = (portion(&canary.share), portion(share));
             let told = format!("canary {}: {from} -> {to}", canary.version);
             let canary = Canary { share: share.clone(), ..canary.clone() };
-            Ok(Ok(Next { active: active.cloned(), canary: Some(canary), replaces: None, told }))
+            Ok(Next { active: active.cloned(), canary: Some(canary), replaces: None, told })
         }
         (PluginAct::PromoteCanary, Some(canary)) => {
-            Ok(Ok(activated(active, (&canary.version, &canary.config), entry)))
+            Ok(activated(active, (&canary.version, &canary.config), entry))
         }
         (
             PluginAct::ChangeCanary { .. } | PluginAct::PromoteCanary | PluginAct::StopCanary,
             None,
         ) => refused("no canary is under way"),
-        (PluginAct::Retire { .. }, _) => refused("retiring changes nothing that is in force"),
+        (
+            PluginAct::Retire { .. } | PluginAct::Activate { .. } | PluginAct::StartCanary { .. },
+            _,
+        ) => refused("this act is done elsewhere"),
     }
 }
 
@@ -224,7 +235,7 @@ async fn retire(
         save(connection, (name, seen), next, entry.at).await?;
     }
     let rollout = rows::rollouts(connection, Some(name)).await?.into_iter().next();
-    Ok(PluginActed::Done { rollout, told })
+    Ok(PluginActed::Done { rollout: rollout.map(Box::new), told })
 }
 
 /// Writes how a plugin stands now, and moves the revision on.

@@ -189,7 +189,7 @@ pub enum PluginActed {
     /// It is done.
     Done {
         /// How the plugin stands now; `None` where it was never activated.
-        rollout: Option<Rollout>,
+        rollout: Option<Box<Rollout>>,
         /// What changed, for people.
         told: String,
     },

@@ -46,19 +46,17 @@ async fn act(store: &Store, act: PluginAct, revision: i64, ms: i64) -> PluginAct
 /// Acts as somebody who looked a moment ago, and must succeed.
 async fn done(store: &Store, what: PluginAct, ms: i64) -> Rollout {
     let revision = rollout(store).await.map_or(0, |now| now.revision);
-    match act(store, what, revision, ms).await {
-        PluginActed::Done { rollout: Some(rollout), .. } => rollout,
-        other => panic!("{other:?}"),
-    }
+    let acted = act(store, what, revision, ms).await;
+    let PluginActed::Done { rollout: Some(rollout), .. } = acted else { panic!("{acted:?}") };
+    *rollout
 }
 
 async fn refused(store: &Store, what: PluginAct, words: &str) {
     let revision = rollout(store).await.map_or(0, |now| now.revision);
     let before = store.plugin_revision().await.unwrap();
-    match act(store, what, revision, 9_000).await {
-        PluginActed::Refused { why } => assert!(why.contains(words), "{why}"),
-        other => panic!("{other:?}"),
-    }
+    let acted = act(store, what, revision, 9_000).await;
+    let PluginActed::Refused { why } = acted else { panic!("{acted:?}") };
+    assert!(why.contains(words), "{why}");
     assert_eq!(store.plugin_revision().await.unwrap(), before);
 }
 

@@ -8,6 +8,7 @@ mod config;
 mod documents;
 mod events;
 mod exchange;
+mod http;
 mod log;
 
 use crate::bindings::callgate::processor::{clock, types};

@@ -27,8 +27,8 @@ pub(crate) const PHASES: [(&str, Phase); 6] = [
     ("after", Phase::After),
 ];
 
-const INTERFACES: [&str; 7] =
-    ["types", "exchange", "documents", "events", "config", "log", "clock"];
+const INTERFACES: [&str; 8] =
+    ["types", "exchange", "documents", "events", "config", "log", "http", "clock"];
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -144,6 +144,7 @@ pub(crate) fn patient() -> Limits {
         save_ms: 60_000,
         after_ms: 60_000,
         outside_ms: 60_000,
+        http_ms: 60_000,
         ..Limits::default()
     }
 }

@@ -4,6 +4,7 @@ use sqlx::AnyConnection;
 use tokio::sync::oneshot;
 
 use crate::accept::{self, Arrival, Receipt};
+use crate::calls::log::{self, Called, Calling};
 use crate::deliveries::{self, Redelivery};
 use crate::dialect::Dialect;
 use crate::error::{Fault, StoreError};
@@ -30,6 +31,7 @@ pub(crate) enum Operation {
     Redeliver(Box<Redelivery>, Reply<i64>),
     Operate(Box<Operating>, Reply<Done>),
     Remove(Removal, Reply<Removed>),
+    Call(Box<Calling>, Reply<Called>),
 }
 
 /// Where an answer goes.
@@ -78,6 +80,7 @@ pub(crate) struct Group {
     redeliveries: Lane<Redelivery, i64>,
     operates: Lane<Operating, Done>,
     removals: Lane<Removal, Removed>,
+    calls: Lane<Calling, Called>,
 }
 
 /// The answers of a group that ran, not to be given before the commit.
@@ -92,6 +95,7 @@ pub(crate) struct Answers {
     redeliveries: Vec<i64>,
     operates: Vec<Done>,
     removals: Vec<Removed>,
+    calls: Vec<Called>,
     /// Repeats that say something else than the first message did.
     pub(crate) contradictions: Vec<Contradiction>,
     /// Whether there may be something to claim that was not there before.
@@ -133,6 +137,7 @@ impl Group {
                 Operation::Redeliver(input, reply) => group.redeliveries.push(*input, reply),
                 Operation::Operate(input, reply) => group.operates.push(*input, reply),
                 Operation::Remove(input, reply) => group.removals.push(input, reply),
+                Operation::Call(input, reply) => group.calls.push(*input, reply),
             }
         }
         group
@@ -149,6 +154,7 @@ impl Group {
             self.redeliveries.inputs.len(),
             self.operates.inputs.len(),
             self.removals.inputs.len(),
+            self.calls.inputs.len(),
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -173,6 +179,7 @@ impl Group {
         let steps = sinks::run(connection, &self.steps.inputs).await?;
         let redeliveries = deliveries::redeliver(connection, &self.redeliveries.inputs).await?;
         let removals = removal::run(connection, dialect, &self.removals.inputs).await?;
+        let calls = log::run(connection, dialect, &self.calls.inputs).await?;
         outbox::append(connection, &verdicts.events).await?;
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
         let settled = !settles.is_empty() || !finishes.is_empty();
@@ -189,6 +196,7 @@ impl Group {
             redeliveries,
             operates,
             removals,
+            calls,
         })
     }
 
@@ -203,6 +211,7 @@ impl Group {
         self.redeliveries.answer(answers.redeliveries.into_iter().map(Ok));
         self.operates.answer(answers.operates.into_iter().map(Ok));
         self.removals.answer(answers.removals.into_iter().map(Ok));
+        self.calls.answer(answers.calls.into_iter().map(Ok));
     }
 
     /// Tells everybody that nothing was done.
@@ -216,6 +225,7 @@ impl Group {
         self.redeliveries.fail(error);
         self.operates.fail(error);
         self.removals.fail(error);
+        self.calls.fail(error);
     }
 
     /// What may share a transaction.
@@ -238,6 +248,7 @@ impl Group {
                     redeliveries,
                     operates,
                     removals,
+                    calls,
                 } = self;
                 let came_in = Self { accepts, ..Self::default() };
                 let registered = Self { registers, ..Self::default() };
@@ -245,7 +256,8 @@ impl Group {
                 let delivered = Self { steps, redeliveries, ..Self::default() };
                 let operated = Self { operates, ..Self::default() };
                 let removed = Self { removals, ..Self::default() };
-                [came_in, registered, work, delivered, operated, removed]
+                let called = Self { calls, ..Self::default() };
+                [came_in, registered, work, delivered, operated, removed, called]
                     .into_iter()
                     .filter(|part| part.len() > 0)
                     .collect()
@@ -274,6 +286,8 @@ impl Group {
         groups.extend(single(self.operates).map(one));
         let one = |removals| Self { removals, ..Self::default() };
         groups.extend(single(self.removals).map(one));
+        let one = |calls| Self { calls, ..Self::default() };
+        groups.extend(single(self.calls).map(one));
         groups
     }
 }

@@ -8,7 +8,7 @@
 //! (`register`),
 //! settling (`settlement`, `settle`, `verdict`), claiming (`lease`) and delivering (`sinks`). One
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
-//! `attempt`, `audit`; `order` looks at the first of them. What people may do is in `operators`,
+//! `attempt`, `calls`, `audit`; `order` looks at the first of them. What people may do is in `operators`,
 //! `operate` and `replays`, with `filter`; what is old is archived to files (`retention`), and
 //! `backup` copies whole files. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
@@ -49,6 +49,8 @@ mod order;
 
 mod attempt;
 
+mod calls;
+
 mod audit;
 
 mod filter;
@@ -82,6 +84,7 @@ pub use attempt::{ATTEMPTS_KEPT, ATTEMPTS_SHOWN, Attempt, Spent};
 pub use audit::{AUDIT_MAX, AuditEntry, AuditQuery};
 pub use backup::{Contents, Existing, backup, restore};
 pub use bell::Bell;
+pub use calls::{CALLS_MAX, CallBegun, CallEnd, CallKept, EndedCall, NewCall, StoredCall};
 pub use deliveries::{DEAD_LETTERS_MAX, DeadLetter, DeadLetters, WaitingDelivery};
 pub use documents::{DOCUMENTS_MAX, Document, DocumentRef, ORDERS};
 pub use error::StoreError;

@@ -5,6 +5,7 @@ use sqlx::{Any, AssertSqlSafe, Row};
 
 use crate::attempt;
 use crate::audit::{self, AuditEntry, AuditQuery};
+use crate::calls;
 use crate::error::StoreError;
 use crate::filter::{self, Cursor, Filter};
 use crate::group::Operation;
@@ -51,7 +52,8 @@ impl Store {
             ..AuditQuery::default()
         };
         let audit = audit::look(pool, &query).await?;
-        Ok(Some(Inspection { stored, attempts, audit }))
+        let calls = calls::of_notification(pool, id).await?;
+        Ok(Some(Inspection { stored, attempts, calls, audit }))
     }
 
     /// What fits a filter, newest first; at most [`SEARCH_MAX`](crate::SEARCH_MAX).

@@ -91,6 +91,7 @@ async fn empty(
     for row in fetch(connection, locked, &rows).await? {
         ids.push([row.try_get::<String, _>("id")?.into(), now.as_ms().into()]);
     }
+    fetch(connection, EMPTY_CALLS, &ids).await?;
     Ok(fetch(connection, EMPTY, &ids).await?.len())
 }
 
@@ -137,6 +138,14 @@ const EMPTY: Statement = Statement {
     text: "update inbox set body = '', headers = '', raw = null, payer = null, scratch = null, \
            reason_text = null, archived_at_ms = v.now_ms from v where inbox.id = v.row_id \
            returning inbox.id",
+    suffix: "",
+};
+
+/// What endpoints answered is content too; the notification cannot run again, so nobody asks for it.
+const EMPTY_CALLS: Statement = Statement {
+    columns: "row_id, now_ms",
+    text: "delete from calls where notification_id in (select v.row_id from v) \
+           returning notification_id",
     suffix: "",
 };
 

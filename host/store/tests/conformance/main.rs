@@ -30,6 +30,8 @@ mod delivering;
 mod opening;
 
 mod archiving;
+
+mod calling;
 mod operating;
 
 mod copying;
@@ -139,6 +141,17 @@ stories! {
         a_crash_between_archive_and_removal_is_mended_from_the_file
         a_row_that_a_days_file_lacks_gets_a_file_of_its_own
         what_was_archived_cannot_run_again;
+    calling:
+        a_call_is_answered_from_the_log_ever_after
+        a_call_whose_end_nobody_knows_is_sent_again_with_its_key
+        only_the_last_call_is_sent_again_and_only_without_success
+        something_else_under_a_name_that_is_taken_is_never_answered
+        what_was_refused_may_be_asked_otherwise_under_another_key
+        an_answer_that_was_too_large_is_asked_for_again_by_who_takes_more
+        who_lost_the_lease_calls_nobody
+        a_call_lengthens_the_lease_and_never_shortens_it
+        two_hosts_that_work_on_many_calls_do_not_wait_for_each_other
+        calls_leave_with_the_content_of_their_notification;
     counting:
         a_group_costs_the_same_statements_whatever_its_size;
     random:

@@ -4,7 +4,7 @@
 //! in, so what the documentation says is what the program does.
 //!
 //! Reading order: this file, `source` (layers and merging), `secrets` (`x_file`, `x_env`),
-//! `channels`, `plugins`, `sinks`.
+//! `channels`, `plugins`, `endpoints`, `sinks`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,14 @@ use serde::Deserialize;
 use crate::engine;
 use crate::inbound::channel::Channel;
 use crate::inbound::{ListenerSettings, tokens::Operators, tokens::TokenHashes};
+use crate::outbound::endpoints::EndpointSettings;
 use crate::telemetry;
 
 pub mod channels;
 
 pub mod plugins;
+
+mod endpoints;
 
 mod sinks;
 
@@ -57,6 +60,8 @@ pub struct Config {
     pub channels: BTreeMap<String, Arc<Channel>>,
     /// Plugins by name.
     pub plugins: BTreeMap<String, plugins::PluginSettings>,
+    /// What processors may call.
+    pub endpoints: Vec<EndpointSettings>,
     /// Where events go.
     pub sinks: Vec<engine::deliver::SinkSettings>,
 }
@@ -72,6 +77,8 @@ impl Config {
         let names: Vec<&str> = businesses.keys().map(String::as_str).collect();
         let channels = channels::open(take(&mut table, "channels")?, &names, &folder)?;
         let plugins = plugins::read(take(&mut table, "plugins")?, &names, &folder)?;
+        let endpoints = endpoints::open(take(&mut table, "endpoints")?, &names, &folder)?;
+        endpoints::check_grants(&plugins, &endpoints)?;
         let sinks = sinks::open(take(&mut table, "sinks")?, &names, &folder)?;
         let named = named_operators(take(&mut table, "operators")?)?;
         let rooms: Rooms = read(toml::Value::Table(table), "")?;
@@ -92,6 +99,7 @@ impl Config {
             businesses,
             channels,
             plugins,
+            endpoints,
             sinks,
             folder,
         };

@@ -25,6 +25,7 @@ use crate::inbound::listener;
 use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
 use crate::inbound::{Finished, ListenerSettings, operator, orders};
+use crate::outbound::endpoints::Endpoints;
 use crate::telemetry::LineBudget;
 
 /// A server that listens and works.
@@ -55,6 +56,7 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let registry = plugins(&config).await?;
         let sinks = sinks(&config).await?;
+        let endpoints = Endpoints::open(config.endpoints.clone()).await?;
         let public = bind(&config.public, "public.listen").await?;
         let private = bind(&config.private, "private.listen").await?;
         let store = Store::open(&config.store).await.context("store.url")?;
@@ -67,6 +69,7 @@ impl Server {
             guests: guests.handle().clone(),
             clock: clock.clone(),
             settings: config.engine.clone(),
+            endpoints: Arc::new(endpoints),
             finished: finished.clone(),
             owner: uuid::Uuid::now_v7().to_string(),
         };

@@ -169,7 +169,7 @@ async fn routed(engine: &Engine, job: &Job, subject: Option<&Document>) -> Decid
 
 async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSeen) -> Decided {
     let watch = Stopwatch::start();
-    let outside = Live::new(engine.store.clone(), job.stored.business.clone());
+    let outside = Live::new(engine, job, &plugin.descriptor().name);
     let input = convert::run_input(job, engine.clock.now());
     let guest = Arc::clone(&plugin);
     let running =

@@ -4,7 +4,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use callgate_core::time::Timestamp;
-use callgate_store::{Attempt, AuditEntry, BulkReplay, Inspection, StoredNotification};
+use callgate_store::{
+    Attempt, AuditEntry, BulkReplay, CallEnd, Inspection, StoredCall, StoredNotification,
+};
 use serde_json::{Value, json};
 
 /// One line of a search.
@@ -53,6 +55,7 @@ pub(super) fn inspection(found: &Inspection) -> Value {
         "attempts_before_replay": stored.attempts_before,
         "replayed_at_ms": stored.replayed_at.map(Timestamp::as_ms),
         "attempts_ended": found.attempts.iter().map(attempt).collect::<Vec<_>>(),
+        "calls": found.calls.iter().map(call).collect::<Vec<_>>(),
         "audit": found.audit.iter().map(entry).collect::<Vec<_>>(),
     });
     if let (Some(shown), Value::Object(more)) = (shown.as_object_mut(), more) {
@@ -61,13 +64,56 @@ pub(super) fn inspection(found: &Inspection) -> Value {
     shown
 }
 
-/// Adds what is personal: who paid, what was said, and the callback as it came.
-pub(super) fn add_raw(shown: &mut Value, stored: &StoredNotification, callback: Option<&[u8]>) {
+/// Adds what is personal: who paid, what was said, the callback as it came, and what endpoints
+/// answered.
+pub(super) fn add_raw(shown: &mut Value, found: &Inspection, callback: Option<&[u8]>) {
     let Some(shown) = shown.as_object_mut() else { return };
+    let stored = &found.stored;
+    let calls = shown.get_mut("calls").and_then(Value::as_array_mut);
+    for (shown, call) in calls.into_iter().flatten().zip(&found.calls) {
+        if let (Some(CallEnd::Answered { headers, body, .. }), Some(shown)) =
+            (&call.end, shown.as_object_mut())
+        {
+            shown.insert("answer_headers".to_owned(), json!(headers));
+            let text = std::str::from_utf8(body);
+            shown.insert("answer".to_owned(), json!(text.ok()));
+            let coded = text.is_err().then(|| STANDARD.encode(body));
+            shown.insert("answer_base64".to_owned(), json!(coded));
+        }
+    }
     shown.insert("payer".to_owned(), json!(stored.notification.payer));
     shown.insert("body".to_owned(), json_of(&stored.notification.body));
     shown.insert("headers".to_owned(), json_of(&stored.headers));
     shown.insert("raw_base64".to_owned(), json!(callback.map(|bytes| STANDARD.encode(bytes))));
+}
+
+/// A call without what was answered: that may be personal.
+fn call(call: &StoredCall) -> Value {
+    let (status, bytes, error) = match &call.end {
+        None => (None, None, None),
+        Some(CallEnd::Answered { status, body, .. }) => (Some(*status), Some(body.len()), None),
+        Some(CallEnd::TooLarge { status }) => (Some(*status), None, Some("calls.too-large")),
+        Some(CallEnd::Failed(code)) => (None, None, Some(code.as_str())),
+    };
+    json!({
+        "name": call.name,
+        "phase": call.phase,
+        "endpoint": call.endpoint,
+        "method": call.method,
+        "path": call.path,
+        "idempotency_key": call.key,
+        "plugin": call.plugin,
+        "attempt": call.attempt,
+        "tries": call.tries,
+        "request_bytes": call.request_bytes,
+        "request_sha256": call.digest,
+        "begun_at_ms": call.begun_at.as_ms(),
+        "ended_at_ms": call.ended_at.map(Timestamp::as_ms),
+        "duration_us": call.duration_us,
+        "status": status,
+        "error": error,
+        "answer_bytes": bytes,
+    })
 }
 
 fn attempt(attempt: &Attempt) -> Value {

@@ -51,4 +51,8 @@ mod disk;
 
 mod clients;
 
+mod erp;
+
+mod calls;
+
 mod tidy;

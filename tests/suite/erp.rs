@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::serve::Listener;
 use callgate_trigger::cases::Order;
 use callgate_trigger::channel::Channel;
 use callgate_trigger::message::Sending;
@@ -76,6 +77,17 @@ impl Erp {
         address: &str,
         mood: impl FnMut(&Heard) -> Reply + Send + 'static,
     ) -> Self {
+        let listener = tokio::net::TcpListener::bind(address).await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        Self::serve(listener, url, mood)
+    }
+
+    /// Serves whoever a listener lets in.
+    pub(crate) fn serve(
+        listener: impl Listener<Addr: std::fmt::Debug>,
+        url: String,
+        mood: impl FnMut(&Heard) -> Reply + Send + 'static,
+    ) -> Self {
         let heard = Arc::new(watch::Sender::new(Vec::new()));
         let mood: Arc<Mutex<Mood>> = Arc::new(Mutex::new(Box::new(mood)));
         let (hears, minds) = (Arc::clone(&heard), Arc::clone(&mood));
@@ -86,8 +98,6 @@ impl Erp {
             hears.send_modify(|all| all.push(request));
             answer(reply)
         };
-        let listener = tokio::net::TcpListener::bind(address).await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
         let router = axum::Router::new().fallback(hear);
         tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
         Self { url, heard, mood }

@@ -55,4 +55,6 @@ mod erp;
 
 mod calls;
 
+mod tls;
+
 mod tidy;

@@ -18,8 +18,12 @@ pub(super) enum Names {
     Machine,
     /// A test, which says something else each time.
     #[cfg(test)]
-    Told(std::sync::Arc<dyn Fn(&str) -> Vec<SocketAddr> + Send + Sync>),
+    Told(std::sync::Arc<Telling>),
 }
+
+/// What a test says of a name.
+#[cfg(test)]
+pub(super) type Telling = dyn Fn(&str) -> Vec<SocketAddr> + Send + Sync;
 
 impl Names {
     async fn of(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

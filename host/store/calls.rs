@@ -237,7 +237,7 @@ impl Store {
     /// # Errors
     /// As the database fails; then the call must not be made.
     pub async fn begin_call(&self, call: NewCall, now: Timestamp) -> Result<CallBegun, StoreError> {
-        let calling = Box::new(Calling::Begin { call, now });
+        let calling = Calling::Begin { call: Box::new(call), now };
         match self.ask(|reply| Operation::Call(calling, reply)).await? {
             Called::Begun(begun) => Ok(begun),
             Called::Ended(_) => Err(StoreError::corrupt("the writer answered another question")),
@@ -249,7 +249,7 @@ impl Store {
     /// # Errors
     /// As the database fails; then nobody knows what the call came to.
     pub async fn end_call(&self, call: EndedCall, now: Timestamp) -> Result<CallKept, StoreError> {
-        let calling = Box::new(Calling::End { call, now });
+        let calling = Calling::End { call: Box::new(call), now };
         match self.ask(|reply| Operation::Call(calling, reply)).await? {
             Called::Ended(kept) => Ok(kept),
             Called::Begun(_) => Err(StoreError::corrupt("the writer answered another question")),

@@ -31,7 +31,7 @@ pub(crate) enum Operation {
     Redeliver(Box<Redelivery>, Reply<i64>),
     Operate(Box<Operating>, Reply<Done>),
     Remove(Removal, Reply<Removed>),
-    Call(Box<Calling>, Reply<Called>),
+    Call(Calling, Reply<Called>),
 }
 
 /// Where an answer goes.
@@ -137,7 +137,7 @@ impl Group {
                 Operation::Redeliver(input, reply) => group.redeliveries.push(*input, reply),
                 Operation::Operate(input, reply) => group.operates.push(*input, reply),
                 Operation::Remove(input, reply) => group.removals.push(input, reply),
-                Operation::Call(input, reply) => group.calls.push(*input, reply),
+                Operation::Call(input, reply) => group.calls.push(input, reply),
             }
         }
         group

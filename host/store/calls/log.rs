@@ -13,8 +13,8 @@ use crate::error::{Fault, StoreError};
 /// A beginning or an end, on its way.
 #[derive(Debug)]
 pub(crate) enum Calling {
-    Begin { call: NewCall, now: Timestamp },
-    End { call: EndedCall, now: Timestamp },
+    Begin { call: Box<NewCall>, now: Timestamp },
+    End { call: Box<EndedCall>, now: Timestamp },
 }
 
 /// What came of it.
@@ -84,7 +84,7 @@ async fn begin(
             continue;
         };
         let known = standing.calls.remove(&(id.to_owned(), call.name.clone()));
-        let seq = known.as_ref().map_or(last.saturating_add(1), |known| known.seq);
+        let seq = known.as_ref().map_or_else(|| last.saturating_add(1), |known| known.seq);
         let begun = match known {
             Some(known) => known.again(call, seq >= *last),
             None => CallBegun::Send { tries: 1, key: call.key.clone() },

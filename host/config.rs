@@ -4,7 +4,7 @@
 //! in, so what the documentation says is what the program does.
 //!
 //! Reading order: this file, `source` (layers and merging), `secrets` (`x_file`, `x_env`),
-//! `channels`, `plugins`, `packages` (whose keys sign plugins, and for what), `sinks`.
+//! `channels`, `plugins`, `packages` (whose keys sign plugins, and for what), `endpoints`, `sinks`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use serde::Deserialize;
 use crate::engine;
 use crate::inbound::channel::Channel;
 use crate::inbound::{ListenerSettings, tokens::Operators, tokens::TokenHashes};
+use crate::outbound::endpoints::EndpointSettings;
 use crate::telemetry;
 
 pub mod channels;
@@ -24,6 +25,8 @@ pub mod channels;
 pub mod plugins;
 
 mod packages;
+
+mod endpoints;
 
 mod sinks;
 
@@ -64,6 +67,8 @@ pub struct Config {
     pub channels: BTreeMap<String, Arc<Channel>>,
     /// Plugins by name.
     pub plugins: BTreeMap<String, plugins::PluginSettings>,
+    /// What processors may call.
+    pub endpoints: Vec<EndpointSettings>,
     /// Where events go.
     pub sinks: Vec<engine::deliver::SinkSettings>,
 }
@@ -79,6 +84,8 @@ impl Config {
         let names: Vec<&str> = businesses.keys().map(String::as_str).collect();
         let channels = channels::open(take(&mut table, "channels")?, &names, &folder)?;
         let plugins = plugins::read(take(&mut table, "plugins")?, &names, &folder)?;
+        let endpoints = endpoints::open(take(&mut table, "endpoints")?, &names, &folder)?;
+        endpoints::check_grants(&plugins, &endpoints)?;
         let sinks = sinks::open(take(&mut table, "sinks")?, &names, &folder)?;
         let named = named_operators(take(&mut table, "operators")?)?;
         let rooms: Rooms = read(toml::Value::Table(table), "")?;
@@ -101,6 +108,7 @@ impl Config {
             policies,
             channels,
             plugins,
+            endpoints,
             sinks,
             folder,
         };

@@ -27,6 +27,7 @@ use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
 use crate::inbound::ready::Ready;
 use crate::inbound::{Finished, ListenerSettings, operator, orders};
+use crate::outbound::endpoints::Endpoints;
 use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
 
@@ -58,6 +59,7 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let Loaded { sandbox, plugins } = plugins(&config).await?;
         let sinks = sinks(&config).await?;
+        let endpoints = Endpoints::open(config.endpoints.clone()).await?;
         let public = bind(&config.public, "public.listen").await?;
         let private = bind(&config.private, "private.listen").await?;
         let store = Store::open(&config.store).await.context("store.url")?;
@@ -85,6 +87,7 @@ impl Server {
             guests: guests.handle(),
             clock: clock.clone(),
             settings: config.engine.clone(),
+            endpoints: Arc::new(endpoints),
             finished: finished.clone(),
             owner,
         };

@@ -111,6 +111,7 @@ fn describe() {
     );
     describe_gauge!("callgate_sink_circuit_open", "1 while a sink is left in peace.");
     describe_gauge!("callgate_sink_held", "Events that failed or wait behind one that did.");
+    describe_calls();
     describe_counter!(
         "callgate_retention_rows_total",
         "Rows that retention copied to files, emptied and forgot, by act."
@@ -132,6 +133,22 @@ fn describe() {
         "Canaries that were rolled back because they failed too often, by plugin."
     );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
+}
+
+/// Outgoing calls of processors.
+fn describe_calls() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+    describe_counter!(
+        "callgate_calls_total",
+        "Outgoing calls by endpoint and class (2xx, 3xx, 4xx, 5xx, too-large, timeout, unreachable, \
+         address, busy, circuit, unsendable, recorded, differs)."
+    );
+    describe_histogram!(
+        "callgate_call_seconds",
+        "Duration of outgoing calls by endpoint, waiting for a place included."
+    );
+    describe_gauge!("callgate_endpoint_circuit_open", "1 while an endpoint is left in peace.");
 }
 
 /// From a tenth of a millisecond to the gateways' five seconds and past it.

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::clock::Clock;
 use crate::config::{Config, Layers, default_text};
 use crate::inbound::tokens::hash_text;
+use crate::outbound::endpoints::Endpoints;
 use crate::server::{self, Server};
 use crate::telemetry;
 
@@ -134,11 +135,13 @@ async fn check(place: Place) -> anyhow::Result<ExitCode> {
     let _log = telemetry::start_log(&config.log)?;
     server::plugins(&config).await?;
     server::sinks(&config).await?;
+    Endpoints::open(config.endpoints.clone()).await?;
     print(&format!(
-        "good: {} businesses, {} channels, {} plugins, {} sinks\n",
+        "good: {} businesses, {} channels, {} plugins, {} endpoints, {} sinks\n",
         config.businesses.len(),
         config.channels.len(),
         config.plugins.len(),
+        config.endpoints.len(),
         config.sinks.len()
     ));
     Ok(ExitCode::SUCCESS)

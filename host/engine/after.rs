@@ -85,7 +85,7 @@ async fn committed_by(engine: &Engine, job: &Job, name: &str) -> Option<Arc<Plug
 }
 
 async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {
-    let outside = Live::new(engine.store.clone(), job.stored.business.clone());
+    let outside = Live::new(engine, job, &plugin.descriptor().name);
     let input = convert::run_input(job, engine.clock.now());
     let watch = Stopwatch::start();
     let guest = Arc::clone(plugin);

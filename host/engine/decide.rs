@@ -3,6 +3,7 @@
 use callgate_core::order::Table;
 use callgate_core::outcome::{self, Outcome, Reason};
 use callgate_core::retry::Backoff;
+use callgate_sandbox::fault::FaultKind;
 use callgate_sandbox::run::{Draft, Stop};
 use callgate_store::Job;
 
@@ -46,6 +47,10 @@ pub(super) fn stopped(engine: &Engine, job: &Job, stop: Stop) -> (Outcome, i64) 
                 Ok(delay_ms) => (Outcome::Defer(reason), delay_ms),
                 Err(why) => (Outcome::Review(given_up(reason, &why)), 0),
             }
+        }
+        // Another try would ask the same again: a person must look.
+        Stop::Fault(fault) if fault.kind == FaultKind::Differs => {
+            (Outcome::Review(Reason::new(fault.kind.code(), fault.to_string())), 0)
         }
         Stop::Fault(fault) => {
             failed(engine, job, Reason::new(fault.kind.code(), fault.to_string()))

@@ -5,7 +5,7 @@
 //!
 //! Reading order: `run` (one job from claim to settle: read it first), `decide` (what to make of
 //! what a run says), `after` (the phase after the commit), `worker` (the loop around it),
-//! `outside` (what a guest can reach), `convert` and `report`; `deliver` is what becomes of events;
+//! `outside` and `calls` (what a guest can reach), `convert` and `report`; `deliver` is what becomes of events;
 //! `backtest` is what another version would have decided, `shadow` the same beside live runs;
 //! `replay` works off replays of many; `retain` puts old notifications into files; `fleet` keeps
 //! in force what is to be in force.
@@ -20,6 +20,7 @@ use tokio::sync::broadcast;
 
 use crate::clock::Clock;
 use crate::inbound::Finished;
+use crate::outbound::endpoints::Endpoints;
 
 mod run;
 
@@ -30,6 +31,8 @@ mod after;
 mod worker;
 
 mod outside;
+
+mod calls;
 
 mod convert;
 
@@ -112,6 +115,8 @@ pub struct Engine {
     pub clock: Clock,
     /// Limits and delays.
     pub settings: Settings,
+    /// What processors may call.
+    pub endpoints: Arc<Endpoints>,
     /// Tells who waits that a notification is decided.
     pub finished: broadcast::Sender<Finished>,
     /// Names this process in leases.

@@ -188,7 +188,7 @@ async fn routed(engine: &Engine, job: &Job, subject: Option<&Document>) -> Decid
 
 async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSeen) -> Decided {
     let watch = Stopwatch::start();
-    let outside = Live::new(engine.store.clone(), job.stored.business.clone());
+    let outside = Live::new(engine, job, &plugin.descriptor().name);
     let now = engine.clock.now();
     let input = convert::run_input(job, now);
     let guest = Arc::clone(&plugin);

@@ -72,7 +72,7 @@ async fn inspect(
     let mut shown = view::inspection(&found);
     if raw {
         let callback = operator.store.raw_callback(&id).await?;
-        view::add_raw(&mut shown, &found.found, callback.as_deref());
+        view::add_raw(&mut shown, &found, callback.as_deref());
     }
     Ok(Json(shown).into_response())
 }

@@ -5,7 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use callgate_core::time::Timestamp;
 use callgate_store::{
-    Attempt, AuditEntry, BulkReplay, Found, Inspection, StoredNotification, Unreadable,
+    Attempt, AuditEntry, BulkReplay, CallEnd, Found, Inspection, StoredCall, StoredNotification,
+    Unreadable,
 };
 use serde_json::{Value, json};
 
@@ -70,6 +71,7 @@ pub(super) fn inspection(found: &Inspection) -> Value {
     };
     let more = json!({
         "attempts_ended": found.attempts.iter().map(attempt).collect::<Vec<_>>(),
+        "calls": found.calls.iter().map(call).collect::<Vec<_>>(),
         "audit": found.audit.iter().map(entry).collect::<Vec<_>>(),
     });
     extend(&mut shown, more);
@@ -105,9 +107,23 @@ fn extend(shown: &mut Value, more: Value) {
     }
 }
 
-/// Adds what is personal: who paid, what was said, and the callback as it came.
-pub(super) fn add_raw(shown: &mut Value, found: &Found, callback: Option<&[u8]>) {
-    let more = match found {
+/// Adds what is personal: who paid, what was said, the callback as it came, and what endpoints
+/// answered.
+pub(super) fn add_raw(shown: &mut Value, inspection: &Inspection, callback: Option<&[u8]>) {
+    let calls = shown.get_mut("calls").and_then(Value::as_array_mut);
+    for (shown, call) in calls.into_iter().flatten().zip(&inspection.calls) {
+        if let Some(CallEnd::Answered { headers, body, .. }) = &call.end {
+            let text = std::str::from_utf8(body);
+            let coded = text.is_err().then(|| STANDARD.encode(body));
+            let more = json!({
+                "answer_headers": headers,
+                "answer": text.ok(),
+                "answer_base64": coded,
+            });
+            extend(shown, more);
+        }
+    }
+    let more = match &inspection.found {
         Found::Read(stored) => json!({
             "payer": stored.notification.payer,
             "body": json_of(&stored.notification.body),
@@ -120,6 +136,35 @@ pub(super) fn add_raw(shown: &mut Value, found: &Found, callback: Option<&[u8]>)
     };
     extend(shown, more);
     extend(shown, json!({ "raw_base64": callback.map(|bytes| STANDARD.encode(bytes)) }));
+}
+
+/// A call without what was answered: that may be personal.
+fn call(call: &StoredCall) -> Value {
+    let (status, bytes, error) = match &call.end {
+        None => (None, None, None),
+        Some(CallEnd::Answered { status, body, .. }) => (Some(*status), Some(body.len()), None),
+        Some(CallEnd::TooLarge { status }) => (Some(*status), None, Some("calls.too-large")),
+        Some(CallEnd::Failed(code)) => (None, None, Some(code.as_str())),
+    };
+    json!({
+        "name": call.name,
+        "phase": call.phase,
+        "endpoint": call.endpoint,
+        "method": call.method,
+        "path": call.path,
+        "idempotency_key": call.key,
+        "plugin": call.plugin,
+        "attempt": call.attempt,
+        "tries": call.tries,
+        "request_bytes": call.request_bytes,
+        "request_sha256": call.digest,
+        "begun_at_ms": call.begun_at.as_ms(),
+        "ended_at_ms": call.ended_at.map(Timestamp::as_ms),
+        "duration_us": call.duration_us,
+        "status": status,
+        "error": error,
+        "answer_bytes": bytes,
+    })
 }
 
 fn attempt(attempt: &Attempt) -> Value {

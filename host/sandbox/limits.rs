@@ -36,6 +36,15 @@ pub struct Limits {
     /// How long a run may wait for the document store in all, in milliseconds. Waiting does not
     /// count as wall time of the phase: a slow database is not the guest's fault.
     pub outside_ms: u32,
+    /// How long a run may wait for endpoints in all, in milliseconds. Waiting does not count as
+    /// wall time of the phase, and the lease grows with each call.
+    pub http_ms: u32,
+    /// Outgoing requests of a run, those answered from the record included.
+    pub http_requests: u32,
+    /// Bytes of path, headers and body of one outgoing request.
+    pub http_request_bytes: usize,
+    /// Bytes of the body of one answer to it.
+    pub http_response_bytes: usize,
     /// Memory of a run, in bytes, all linear memories of the component together.
     pub memory_bytes: usize,
     /// Linear memories of a component.
@@ -99,6 +108,10 @@ impl Default for Limits {
             save_ms: 100,
             after_ms: 2000,
             outside_ms: 2000,
+            http_ms: 10_000,
+            http_requests: 20,
+            http_request_bytes: 256 << 10,
+            http_response_bytes: 256 << 10,
             memory_bytes: 64 << 20,
             memories: 4,
             table_elements: 20_000,

@@ -358,7 +358,7 @@ fn hex(bytes: &[u8]) -> String {
 const PACKAGE: &str = "callgate:processor";
 const PLUGIN: &str = "callgate:processor/plugin@0.1.";
 const PHASES: &str = "callgate:processor/phases@0.1.";
-const INTERFACES: [&str; 7] =
-    ["types", "exchange", "documents", "events", "config", "log", "clock"];
+const INTERFACES: [&str; 8] =
+    ["types", "exchange", "documents", "events", "config", "log", "http", "clock"];
 const REVISION_BYTES: usize = 16;
 const PAGE_BYTES: u64 = 65536;

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::fault::Phase;
+use crate::http::{CallAnswer, CallError, CallRequest};
 
 /// Names one document of the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +52,16 @@ pub trait Outside: Send {
         &'a mut self,
         names: &'a [DocumentRef],
     ) -> Pending<'a, Result<Vec<Option<Document>>, OutsideError>>;
+
+    /// Calls an endpoint, or answers from the record of an earlier run; ends within
+    /// `request.timeout_ms`, the record apart. By default nobody is called.
+    fn call<'a>(
+        &'a mut self,
+        request: &'a CallRequest,
+    ) -> Pending<'a, Result<CallAnswer, CallError>> {
+        let text = format!("endpoint `{}` is not called in this run", request.endpoint);
+        Box::pin(std::future::ready(Err(CallError::Denied(text))))
+    }
 
     /// Takes one log line, already cut and escaped. Must not block. Goes to `tracing` by default.
     fn log(&mut self, line: &LogLine<'_>) {

@@ -4,6 +4,7 @@ use sqlx::AnyConnection;
 use tokio::sync::oneshot;
 
 use crate::accept::{self, Arrival, Receipt};
+use crate::calls::log::{self, Called, Calling};
 use crate::deliveries::{self, Redelivery};
 use crate::dialect::Dialect;
 use crate::error::{Fault, StoreError};
@@ -32,6 +33,7 @@ pub(crate) enum Operation {
     Operate(Box<Operating>, Reply<Done>),
     Remove(Removal, Reply<Removed>),
     Probe(Probe, Reply<()>),
+    Call(Calling, Reply<Called>),
 }
 
 /// Where an answer goes.
@@ -81,6 +83,7 @@ pub(crate) struct Group {
     operates: Lane<Operating, Done>,
     removals: Lane<Removal, Removed>,
     probes: Lane<Probe, ()>,
+    calls: Lane<Calling, Called>,
 }
 
 /// The answers of a group that ran, not to be given before the commit.
@@ -95,6 +98,7 @@ pub(crate) struct Answers {
     redeliveries: Vec<i64>,
     operates: Vec<Done>,
     removals: Vec<Removed>,
+    calls: Vec<Called>,
     /// Repeats that say something else than the first message did.
     pub(crate) contradictions: Vec<Contradiction>,
     /// What was due and cannot be read.
@@ -139,6 +143,7 @@ impl Group {
                 Operation::Operate(input, reply) => group.operates.push(*input, reply),
                 Operation::Remove(input, reply) => group.removals.push(input, reply),
                 Operation::Probe(input, reply) => group.probes.push(input, reply),
+                Operation::Call(input, reply) => group.calls.push(input, reply),
             }
         }
         group
@@ -156,6 +161,7 @@ impl Group {
             self.operates.inputs.len(),
             self.removals.inputs.len(),
             self.probes.inputs.len(),
+            self.calls.inputs.len(),
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -182,6 +188,7 @@ impl Group {
         let redeliveries = deliveries::redeliver(connection, &self.redeliveries.inputs).await?;
         let removals = removal::run(connection, dialect, &self.removals.inputs).await?;
         probe::run(connection, &self.probes.inputs).await?;
+        let calls = log::run(connection, dialect, &self.calls.inputs).await?;
         outbox::append(connection, &verdicts.events).await?;
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
         let settled = !settles.is_empty() || !finishes.is_empty();
@@ -199,6 +206,7 @@ impl Group {
             redeliveries,
             operates,
             removals,
+            calls,
         })
     }
 
@@ -214,6 +222,7 @@ impl Group {
         self.operates.answer(answers.operates.into_iter().map(Ok));
         self.removals.answer(answers.removals.into_iter().map(Ok));
         self.probes.answer(std::iter::repeat_with(|| Ok(())));
+        self.calls.answer(answers.calls.into_iter().map(Ok));
     }
 
     /// Tells everybody that nothing was done.
@@ -228,6 +237,7 @@ impl Group {
         self.operates.fail(error);
         self.removals.fail(error);
         self.probes.fail(error);
+        self.calls.fail(error);
     }
 
     /// What may share a transaction.
@@ -251,6 +261,7 @@ impl Group {
                     operates,
                     removals,
                     probes,
+                    calls,
                 } = self;
                 let came_in = Self { accepts, ..Self::default() };
                 let registered = Self { registers, ..Self::default() };
@@ -259,7 +270,8 @@ impl Group {
                 let operated = Self { operates, ..Self::default() };
                 let removed = Self { removals, ..Self::default() };
                 let probed = Self { probes, ..Self::default() };
-                [came_in, registered, work, delivered, operated, removed, probed]
+                let called = Self { calls, ..Self::default() };
+                [came_in, registered, work, delivered, operated, removed, probed, called]
                     .into_iter()
                     .filter(|part| part.len() > 0)
                     .collect()
@@ -290,6 +302,8 @@ impl Group {
         groups.extend(single(self.removals).map(one));
         let one = |probes| Self { probes, ..Self::default() };
         groups.extend(single(self.probes).map(one));
+        let one = |calls| Self { calls, ..Self::default() };
+        groups.extend(single(self.calls).map(one));
         groups
     }
 }

@@ -14,6 +14,7 @@ use sqlx::{AnyConnection, Row};
 use crate::attempt::{self, Attempt};
 use crate::audit::{self, AuditEntry};
 use crate::batch::{Cell, Statement, fetch};
+use crate::calls::StoredCall;
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
 use crate::inbox::InboxState;
@@ -111,6 +112,8 @@ pub struct Inspection {
     pub found: Found,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
+    /// Its outgoing calls, in the order of its log.
+    pub calls: Vec<StoredCall>,
     /// What was done to it, newest first.
     pub audit: Vec<AuditEntry>,
 }

@@ -5,6 +5,7 @@ use sqlx::{Any, AssertSqlSafe, Row};
 
 use crate::attempt;
 use crate::audit::{self, AuditEntry, AuditQuery};
+use crate::calls;
 use crate::deliveries::{DeadAct, DeadLetters, Redelivery};
 use crate::error::StoreError;
 use crate::filter::{self, Cursor, Filter};
@@ -56,7 +57,8 @@ impl Store {
             ..AuditQuery::default()
         };
         let audit = audit::look(pool, &query).await?;
-        Ok(Some(Inspection { found, attempts, audit }))
+        let calls = calls::of_notification(pool, id).await?;
+        Ok(Some(Inspection { found, attempts, calls, audit }))
     }
 
     /// What fits a filter, newest first; at most [`SEARCH_MAX`](crate::SEARCH_MAX).

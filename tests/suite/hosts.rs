@@ -31,12 +31,17 @@ impl Host {
     /// A host that does not run yet, on the database at `url`; `None`, said loudly, where the
     /// processors are not built.
     pub(crate) fn new(url: &str, flags: &[&str]) -> Option<Self> {
+        Some(Self::with(url, &plugins_toml()?, flags))
+    }
+
+    /// The same with other processors, or whatever else the configuration is to say.
+    pub(crate) fn with(url: &str, toml: &str, flags: &[&str]) -> Self {
         let folder = TempDir::new().expect("a folder for the host");
-        write_configuration(folder.path(), &plugins_toml()?);
+        write_configuration(folder.path(), toml);
         let mut flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         flags.push(format!("store.url={url}"));
         flags.push(format!("sandbox.cache_dir={}", cache().join("code").display()));
-        Some(Self { folder, flags, shell: None, child: None })
+        Self { folder, flags, shell: None, child: None }
     }
 
     /// The same host behind a shell line that ends with `exec "$@"`.

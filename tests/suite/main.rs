@@ -75,4 +75,10 @@ mod shadow;
 
 mod looping;
 
+mod erp;
+
+mod calls;
+
+mod endpoint_tls;
+
 mod tidy;

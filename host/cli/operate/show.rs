@@ -24,7 +24,7 @@ pub(super) fn preview(answer: &Value) -> String {
 pub(super) fn inspection(answer: &Value) -> String {
     let mut text = String::new();
     for (name, value) in answer.as_object().into_iter().flatten() {
-        if !matches!(name.as_str(), "attempts_ended" | "audit") && !value.is_null() {
+        if !matches!(name.as_str(), "attempts_ended" | "calls" | "audit") && !value.is_null() {
             text.push_str(&format!("{name:<24}{}\n", shown(name, value)));
         }
     }
@@ -51,9 +51,33 @@ pub(super) fn inspection(answer: &Value) -> String {
     });
     let head = ["#", "step", "mode", "at", "outcome", "code", "reason", "plugin", "fuel", "phases"];
     text.push_str(&table(&head, attempts));
+    if rows(&answer["calls"]).next().is_some() {
+        text.push_str("\noutgoing calls\n");
+        text.push_str(&calls(answer));
+    }
     text.push_str("\nacts of operators\n");
     text.push_str(&audit(answer));
     text
+}
+
+fn calls(answer: &Value) -> String {
+    let lines = rows(&answer["calls"]).map(|one| {
+        let word = |name: &str| cell(&one[name]);
+        let answered = [word("status"), word("error")].join(" ");
+        vec![
+            word("name"),
+            word("endpoint"),
+            word("method"),
+            word("path"),
+            time(&one["begun_at_ms"]),
+            word("duration_us"),
+            word("tries"),
+            answered.trim().to_owned(),
+            word("idempotency_key"),
+        ]
+    });
+    let head = ["call", "endpoint", "method", "path", "at", "us", "tries", "answer", "key"];
+    table(&head, lines)
 }
 
 pub(super) fn acted(answer: &Value) -> String {

@@ -5,8 +5,8 @@
 //! any of them. May call store, outbound and core.
 //!
 //! Reading order: `work` (the loop of one sink), `queue` (what waits, and in which order),
-//! `circuit` (whether the sink is asked at all), `message` and `signature` (what is sent), `http`
-//! and `nats` (how), `gauges` (what is measured).
+//! `outbound::circuit` (whether the sink is asked at all), `message` and `signature` (what is
+//! sent), `http` and `nats` (how), `gauges` (what is measured).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,8 +24,6 @@ mod work;
 
 mod queue;
 
-mod circuit;
-
 mod gauges;
 
 mod message;
@@ -36,7 +34,7 @@ mod http;
 
 mod nats;
 
-pub use circuit::CircuitSettings;
+pub use crate::outbound::circuit::CircuitSettings;
 
 /// Settings of one sink.
 #[derive(Debug, Clone)]

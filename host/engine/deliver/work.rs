@@ -12,10 +12,10 @@ use callgate_store::{Bell, SinkHold, SinkStep, StoreError, StoredEvent};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::circuit::{Circuit, Probe, SPREAD};
 use super::gauges::{self, Gauges};
 use super::queue::{Queue, Retry};
 use super::{Attempt, Blame, Delivery, Failure, Sink, SinkSettings};
+use crate::outbound::circuit::{Circuit, Probe, SPREAD};
 
 /// The right to deliver.
 #[derive(Debug, Clone, Copy)]

@@ -101,6 +101,7 @@ async fn empty(
     for row in fetch(connection, locked, &rows).await? {
         ids.push([row.try_get::<String, _>("id")?.into(), now.as_ms().into()]);
     }
+    fetch(connection, EMPTY_CALLS, &ids).await?;
     let emptied = fetch(connection, EMPTY, &ids).await?.len();
     let ids: Vec<[Cell; 1]> = ids.into_iter().map(|[id, _]| [id]).collect();
     fetch(connection, FORGET_ATTEMPTS, &ids).await?;
@@ -194,7 +195,14 @@ const EMPTY: Statement = Statement {
     suffix: "",
 };
 
-/// What runs read is content too.
+/// What endpoints answered is content too; the notification cannot run again, so nobody asks for it.
+const EMPTY_CALLS: Statement = Statement {
+    columns: "row_id, now_ms",
+    text: "delete from calls where notification_id in (select v.row_id from v) \
+           returning notification_id",
+    suffix: "",
+};
+
 /// Ids sort by arrival, so the oldest rows are the first of the primary key: no index more.
 const OLD: &str = "select id from inbox where id < $1 and archived_at_ms is not null \
                    and last_seen_at_ms < $2 order by id limit $3";

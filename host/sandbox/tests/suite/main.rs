@@ -6,6 +6,7 @@
 )]
 
 mod attacks;
+mod calls;
 mod good;
 mod guest;
 mod hardening;

@@ -39,6 +39,8 @@ mod archiving;
 
 mod archiving_events;
 
+mod calling;
+
 mod operating;
 
 mod recording;
@@ -187,6 +189,17 @@ stories! {
         a_sink_that_nobody_has_any_more_keeps_no_event
         a_dead_letter_keeps_its_event
         a_crash_at_any_step_loses_no_event;
+    calling:
+        a_call_is_answered_from_the_log_ever_after
+        a_call_whose_end_nobody_knows_is_sent_again_with_its_key
+        only_the_last_call_is_sent_again_and_only_without_success
+        something_else_under_a_name_that_is_taken_is_never_answered
+        what_was_refused_may_be_asked_otherwise_under_another_key
+        an_answer_that_was_too_large_is_asked_for_again_by_who_takes_more
+        who_lost_the_lease_calls_nobody
+        a_call_lengthens_the_lease_and_never_shortens_it
+        two_hosts_that_work_on_many_calls_do_not_wait_for_each_other
+        calls_leave_with_the_content_of_their_notification;
     counting:
         a_group_costs_the_same_statements_whatever_its_size;
     random:

@@ -327,7 +327,8 @@ mod tests {
 
     #[test]
     fn half_a_surrogate_pair_is_refused() {
-        for text in [r#""\ud83d\ude00""#, r#""\\ud83d""#, r#""\u0041\\\"""#, r#"["\uD7FF\uE000"]"#] {
+        for text in [r#""\ud83d\ude00""#, r#""\\ud83d""#, r#""\u0041\\\"""#, r#"["\uD7FF\uE000"]"#]
+        {
             assert_eq!(check(text, BOUNDS), Ok(()), "{text}");
         }
         for (text, at) in [
@@ -359,8 +360,11 @@ mod tests {
     #[test]
     fn names_are_compared_as_they_read_and_the_last_of_one_name_counts() {
         merged(r#"{"a":1,"\u0061":{"b":1}}"#, r#"{"\u0061":{"c":2}}"#, r#"{"a":{"b":1,"c":2}}"#);
-        merged(r#"{"a":"{\"}"}"#, r#" { "b" : [ "]" , 1 ] , "c" : -1.50e3 } "#,
-            r#"{"a":"{\"}","b":[ "]" , 1 ],"c":-1.50e3}"#);
+        merged(
+            r#"{"a":"{\"}"}"#,
+            r#" { "b" : [ "]" , 1 ] , "c" : -1.50e3 } "#,
+            r#"{"a":"{\"}","b":[ "]" , 1 ],"c":-1.50e3}"#,
+        );
     }
 
     fn merged(target: &str, patch: &str, expected: &str) {

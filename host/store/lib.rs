@@ -109,6 +109,7 @@ pub use lease::{CLAIM_MAX, ClaimRequest, Job, Lease, MeaningUse};
 pub use operate::{Act, Acted, Inspection, Instruction, WHY_MAX};
 pub use order::OrderView;
 pub use outbox::{EVENTS_MAX, StoredEvent};
+pub use plain::{Found, PlainRow, Unreadable};
 pub use plugins::{
     Activation, Canary, CountedRuns, Crossed, HostReport, NewShadow, NewVersion, PluginAct,
     PluginActed, PluginInstruction, PluginVersion, Pushed, Rollout, Shadow, ShadowReport,
@@ -118,7 +119,6 @@ pub use recorded::{
     ATTEMPTS_PAGE_MAX, Measured, MeasuredQuery, RECORDED_PAGE_MAX, ReadOnly, RecordedPage,
     RecordedQuery, RecordedRun,
 };
-pub use plain::{Found, PlainRow, Unreadable};
 pub use register::{ALIASES_MAX, NewOrder, Registered};
 pub use replays::{BulkReplay, Cancelled, NewReplay, Preview, RATE_MAX, ReplayState, Stepped};
 pub use retention::file::ArchiveReader;

@@ -103,9 +103,10 @@ impl Store {
         let entry = self.entry(named, (&version.who, &version.why), now);
         match self.plugin_work(PluginWork::Push(Box::new(version), entry)).await? {
             PluginDone::Pushed(pushed) => Ok(pushed),
-            other @ (PluginDone::Acted(_) | PluginDone::Counted(_) | PluginDone::Noted) => {
-                Err(astray(&Done::Plugin(other)))
-            }
+            other @ (PluginDone::Acted(_)
+            | PluginDone::Counted(_)
+            | PluginDone::Noted
+            | PluginDone::Shadowed(_)) => Err(astray(&Done::Plugin(other))),
         }
     }
 
@@ -125,9 +126,10 @@ impl Store {
         let entry = self.entry(named, (&instruction.who, &instruction.why), now);
         match self.plugin_work(PluginWork::Act(Box::new(instruction), entry)).await? {
             PluginDone::Acted(acted) => Ok(acted),
-            other @ (PluginDone::Pushed(_) | PluginDone::Counted(_) | PluginDone::Noted) => {
-                Err(astray(&Done::Plugin(other)))
-            }
+            other @ (PluginDone::Pushed(_)
+            | PluginDone::Counted(_)
+            | PluginDone::Noted
+            | PluginDone::Shadowed(_)) => Err(astray(&Done::Plugin(other))),
         }
     }
 
@@ -147,9 +149,10 @@ impl Store {
         let entries = counted.iter().map(entry).collect();
         match self.plugin_work(PluginWork::Count(counted, entries)).await? {
             PluginDone::Counted(crossed) => Ok(crossed),
-            other @ (PluginDone::Pushed(_) | PluginDone::Acted(_) | PluginDone::Noted) => {
-                Err(astray(&Done::Plugin(other)))
-            }
+            other @ (PluginDone::Pushed(_)
+            | PluginDone::Acted(_)
+            | PluginDone::Noted
+            | PluginDone::Shadowed(_)) => Err(astray(&Done::Plugin(other))),
         }
     }
 

@@ -4,6 +4,8 @@
 use callgate_core::outcome::{Event, Outcome};
 
 use crate::accept::Arrival;
+use crate::calls::CallEnd;
+use crate::calls::log::Calling;
 use crate::group::Operation;
 use crate::retention::removal::{Removal, What};
 use crate::settlement::{AfterSettlement, Settlement};
@@ -19,6 +21,7 @@ impl Operation {
             Self::Finish(finishing, _) => of_after(&finishing.settlement),
             Self::Step(stepping, _) => of_step(stepping),
             Self::Remove(removal, _) => of_removal(removal),
+            Self::Call(calling, _) => of_call(calling),
             Self::Claim(..) | Self::Redeliver(..) | Self::Operate(..) | Self::Probe(..) => 0,
         };
         carried.saturating_add(FIXED)
@@ -52,6 +55,19 @@ fn of_settlement(settlement: &Settlement) -> usize {
 
 fn of_after(settlement: &AfterSettlement) -> usize {
     of_events(&settlement.events).saturating_add(settlement.spent.phases.len())
+}
+
+fn of_call(calling: &Calling) -> usize {
+    match calling {
+        Calling::Begin { call, .. } => call.path.len(),
+        Calling::End { call, .. } => match &call.end {
+            CallEnd::Answered { headers, body, .. } => {
+                let headers = headers.iter().map(|(name, value)| sum([name.len(), value.len()]));
+                sum([body.len(), sum(headers)])
+            }
+            CallEnd::TooLarge { .. } | CallEnd::Failed(_) => 0,
+        },
+    }
 }
 
 fn of_events(events: &[Event]) -> usize {

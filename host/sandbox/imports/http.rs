@@ -18,7 +18,7 @@ impl Host for RunState {
         };
         let told = match self.call_out(&asked).await {
             None => Ok(Err(HttpError::Failed("the call was not recorded in time".to_owned()))),
-            Some(Ok(answer)) => Ok(Ok(answer.into())),
+            Some(Ok(answer)) => self.hand_out(answer_size(&answer)).map(|()| Ok(answer.into())),
             Some(Err(CallError::Timeout)) => Ok(Err(HttpError::Timeout)),
             Some(Err(CallError::Failed(text))) => Ok(Err(HttpError::Failed(text))),
             Some(Err(CallError::TooLarge)) => Ok(Err(HttpError::TooLarge)),
@@ -34,10 +34,33 @@ impl Host for RunState {
     }
 }
 
+/// Bytes that a request takes over the border.
+fn size(request: &Request) -> usize {
+    let body = match &request.body {
+        Content::Empty => 0,
+        Content::Text(text) => text.len(),
+        Content::Binary(bytes) => bytes.len(),
+    };
+    pairs(&request.headers)
+        .saturating_add(request.endpoint.len())
+        .saturating_add(request.path.len())
+        .saturating_add(request.idempotency_key.as_ref().map_or(0, String::len))
+        .saturating_add(body)
+}
+
+fn answer_size(answer: &CallAnswer) -> usize {
+    pairs(&answer.headers).saturating_add(answer.body.len())
+}
+
+fn pairs(headers: &[(String, String)]) -> usize {
+    let lengths = headers.iter().map(|(name, value)| name.len().saturating_add(value.len()));
+    lengths.fold(0, usize::saturating_add)
+}
+
 impl RunState {
     /// Checks phase, syntax, grant and quota, and gives the call its name.
     fn permitted(&mut self, request: Request) -> Result<CallRequest, Refusal> {
-        self.admit()?;
+        self.admit(size(&request))?;
         let phase = self.phase;
         match phase {
             Phase::Action | Phase::After => self.run("http.send")?,

@@ -37,9 +37,8 @@ impl Arena {
     async fn start(url: Option<String>) -> Option<Self> {
         let mall = plugins_toml()?;
         let folder = TempDir::new().expect("a folder for the house");
-        let url = url.unwrap_or_else(|| {
-            format!("sqlite://{}", folder.path().join("callgate.db").display())
-        });
+        let url = url
+            .unwrap_or_else(|| format!("sqlite://{}", folder.path().join("callgate.db").display()));
         let attacks = attacks::all();
         let mut more = format!("{mall}{}", evil_channel());
         for attack in &attacks {
@@ -71,7 +70,8 @@ impl Arena {
         let answer = request.send().await.expect("the order call is answered");
         assert_eq!(answer.status(), 201, "{}", attack.name);
         let notice = stage.payment(&purchase, &mut draw);
-        let mut message = notice.sign(keys().0, Sending::genuine(now()), &mut draw).expect("a message");
+        let mut message =
+            notice.sign(keys().0, Sending::genuine(now()), &mut draw).expect("a message");
         message.path = "/callback/evil".to_owned();
         let (heard, ()) = tokio::join!(self.house.send(&message), self.neighbour_is_served());
         assert_eq!(heard.0, 200, "{}: {}", attack.name, heard.1);

@@ -52,9 +52,8 @@ async fn a_start_function_cannot_tell_a_run_from_a_description() {
 #[tokio::test]
 async fn nesting_within_the_limit_is_taken_and_one_bracket_more_is_not() {
     let deep = |depth: usize| {
-        text("deep_scratch.wat").replace("$depth i32 (i32.const 65)", &{
-            format!("$depth i32 (i32.const {depth})")
-        })
+        text("deep_scratch.wat")
+            .replace("$depth i32 (i32.const 65)", &{ format!("$depth i32 (i32.const {depth})") })
     };
     assert_eq!(said(&deep(64), Phase::Check).await, "ok");
     assert_eq!(said(&deep(65), Phase::Check).await, "nested 65 deep, limit is 64");
@@ -65,10 +64,8 @@ async fn nesting_within_the_limit_is_taken_and_one_bracket_more_is_not() {
 
 #[tokio::test]
 async fn half_a_surrogate_pair_does_not_reach_the_outbox() {
-    let emit = text("emit.wat").replace(
-        r#"(i32.const 1048) "{\22a\22:1}")"#,
-        r#"(i32.const 1048) "\22\\ud83d\22")"#,
-    );
+    let emit = text("emit.wat")
+        .replace(r#"(i32.const 1048) "{\22a\22:1}")"#, r#"(i32.const 1048) "\22\\ud83d\22")"#);
     let emit = emit.replace("(i32.const 1048) (i32.const 7)", "(i32.const 1048) (i32.const 8)");
     let told = said(&emit, Phase::Save).await;
     assert_eq!(told, "invalid: half of a surrogate pair is escaped at byte 1");

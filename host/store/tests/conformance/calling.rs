@@ -2,8 +2,7 @@
 
 use callgate_core::outcome::Outcome;
 use callgate_store::{
-    CallBegun, CallEnd, CallKept, EndedCall, Job, NewCall, Retention, RetentionSettings, Step,
-    Store,
+    CallBegun, CallEnd, CallKept, EndedCall, Job, NewCall, Retention, Step, Store,
 };
 
 use crate::acts::{accept, at, claim, claim_one, reason, register, settle, settlement};
@@ -244,17 +243,9 @@ pub(crate) async fn calls_leave_with_the_content_of_their_notification(house: &H
     let job = job(&store).await;
     made(&store, &job, "action.1", answered(200, "personal")).await;
     settle(&store, settlement(&job, Outcome::Keep(reason("kept"))), 0).await;
-    let settings = RetentionSettings {
-        enabled: true,
-        archive_dir: folder.path().to_owned(),
-        host_name: "host-a".to_owned(),
-        age_days: 5,
-        keys_days: 0,
-        step_rows: 3,
-        pause_ms: 0,
-        look_ms: 1_000,
-    };
-    let mut retention = Retention::new(store.clone(), settings, "a".to_owned()).unwrap();
+    let settings = crate::archiving::settings(folder.path());
+    let mut retention =
+        Retention::new(store.clone(), settings, "a".to_owned(), Vec::new()).unwrap();
     while retention.step(at(10 * DAY_MS)).await.unwrap() != Step::Idle {}
     assert!(store.notification(job.lease.id()).await.unwrap().unwrap().archived_at.is_some());
     assert!(store.calls_of(job.lease.id()).await.unwrap().is_empty());

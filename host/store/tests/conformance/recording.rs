@@ -4,7 +4,7 @@
 use callgate_core::outcome::Outcome;
 use callgate_store::{
     Measured, MeasuredQuery, NewShadow, NewVersion, ReadOnly, RecordedQuery, Retention,
-    RetentionSettings, ShadowReport, ShadowStarted, Step, Store,
+    ShadowReport, ShadowStarted, Step, Store,
 };
 use sqlx::{AnyConnection, Connection as _};
 
@@ -90,17 +90,9 @@ pub(crate) async fn retention_takes_what_runs_were_told_with_the_content(house: 
     ran(&store, ("old", 1_000), Some("{}")).await;
     ran(&store, ("new", 8 * day), Some("{}")).await;
     let folder = tempfile::tempdir().unwrap();
-    let settings = RetentionSettings {
-        enabled: true,
-        archive_dir: folder.path().to_owned(),
-        host_name: "host-a".to_owned(),
-        age_days: 5,
-        keys_days: 0,
-        step_rows: 3,
-        pause_ms: 0,
-        look_ms: 1_000,
-    };
-    let mut retention = Retention::new(store.clone(), settings, "r".to_owned()).unwrap();
+    let settings = crate::archiving::settings(folder.path());
+    let mut retention =
+        Retention::new(store.clone(), settings, "r".to_owned(), Vec::new()).unwrap();
     while retention.step(at(10 * day)).await.unwrap() != Step::Idle {}
     let reader = ReadOnly::open(&house.settings).await.unwrap();
     let page = reader.recorded(&query(0, 10 * day), None, 10).await.unwrap();

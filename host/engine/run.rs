@@ -14,29 +14,35 @@ use callgate_store::{
     StoreError, SubjectSeen,
 };
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::outside::Live;
 use super::{Engine, after, convert, decide, report};
 use crate::clock::Stopwatch;
 use crate::inbound::Finished;
 
-/// Works on one job until its decision is stored.
-pub(super) async fn job(engine: &Engine, job: Job) {
+/// Works on one job until its decision is stored. `worker` is the right to be at work.
+pub(super) async fn job(engine: &Engine, job: Job, worker: OwnedSemaphorePermit) {
     match job.stored.state {
         InboxState::After => after::again(engine, &job).await,
-        InboxState::Ready | InboxState::Parked => decision(engine, &job).await,
+        InboxState::Ready | InboxState::Parked => decision(engine, &job, worker).await,
         InboxState::Done | InboxState::Review => {
             tracing::error!(notification.id = %job.stored.id, "a finished job was claimed");
         }
     }
 }
 
-async fn decision(engine: &Engine, job: &Job) {
+async fn decision(engine: &Engine, job: &Job, worker: OwnedSemaphorePermit) {
     let watch = Stopwatch::start();
     let mut decided = decide_job(engine, job).await;
+    // What is only put back keeps no worker from others while it is written.
+    let held = matches!(decided.outcome, Outcome::Hold { .. });
+    let _worker = (!held).then_some(worker);
     decided.spent.duration_us = convert::micros(watch.elapsed());
     let settled = settle(engine, job, &decided).await;
     report::decision(job, &decided, settled.as_ref(), watch);
     if let Some(Settled::Done { .. } | Settled::Repeated) = &settled
+        && !held
         && !matches!(decided.outcome, Outcome::Retry(_) | Outcome::Defer(_) | Outcome::Park(_))
     {
         // Nobody waits, most of the time.
@@ -168,6 +174,14 @@ async fn routed(engine: &Engine, job: &Job, subject: Option<&Document>) -> Decid
 }
 
 async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSeen) -> Decided {
+    let pass = match engine.bulkhead.enter(&plugin, &job.stored.id).await {
+        Ok(pass) => pass,
+        Err(held) => {
+            let (outcome, due_in_ms) = decide::held(engine, job, plugin.descriptor(), held);
+            let (run, spent) = (None, Spent::default());
+            return Decided { outcome, subject, run, spent, due_in_ms };
+        }
+    };
     let watch = Stopwatch::start();
     let outside = Live::new(engine.store.clone(), job.stored.business.clone());
     let input = convert::run_input(job, engine.clock.now());
@@ -178,6 +192,7 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
         Ok(report) => report,
         Err(error) => return broken(engine, job, &error, subject),
     };
+    pass.end(&report.result);
     let descriptor = plugin.descriptor();
     metrics::histogram!("callgate_run_seconds", "plugin" => descriptor.name.clone())
         .record(watch.elapsed().as_secs_f64());

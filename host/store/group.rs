@@ -7,6 +7,7 @@ use crate::accept::{self, Arrival, Receipt};
 use crate::deliveries::{self, Redelivery};
 use crate::dialect::Dialect;
 use crate::error::{Fault, StoreError};
+use crate::held::{self, Recalling};
 use crate::lease::{self, Claim, Job};
 use crate::operate::{self, Done, Operating};
 use crate::outbox;
@@ -30,6 +31,7 @@ pub(crate) enum Operation {
     Redeliver(Box<Redelivery>, Reply<i64>),
     Operate(Box<Operating>, Reply<Done>),
     Remove(Removal, Reply<Removed>),
+    Recall(Recalling, Reply<u64>),
 }
 
 /// Where an answer goes.
@@ -78,6 +80,7 @@ pub(crate) struct Group {
     redeliveries: Lane<Redelivery, i64>,
     operates: Lane<Operating, Done>,
     removals: Lane<Removal, Removed>,
+    recalls: Lane<Recalling, u64>,
 }
 
 /// The answers of a group that ran, not to be given before the commit.
@@ -92,6 +95,7 @@ pub(crate) struct Answers {
     redeliveries: Vec<i64>,
     operates: Vec<Done>,
     removals: Vec<Removed>,
+    recalls: Vec<u64>,
     /// Repeats that say something else than the first message did.
     pub(crate) contradictions: Vec<Contradiction>,
     /// Whether there may be something to claim that was not there before.
@@ -133,6 +137,7 @@ impl Group {
                 Operation::Redeliver(input, reply) => group.redeliveries.push(*input, reply),
                 Operation::Operate(input, reply) => group.operates.push(*input, reply),
                 Operation::Remove(input, reply) => group.removals.push(input, reply),
+                Operation::Recall(input, reply) => group.recalls.push(input, reply),
             }
         }
         group
@@ -149,6 +154,7 @@ impl Group {
             self.redeliveries.inputs.len(),
             self.operates.inputs.len(),
             self.removals.inputs.len(),
+            self.recalls.inputs.len(),
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -169,6 +175,8 @@ impl Group {
         let verdicts = settle::run(connection, dialect, settles, finishes).await?;
         // Before the claims, so that what is due now is handed out now.
         let (operates, freed) = operate::run(connection, dialect, &self.operates.inputs).await?;
+        let recalls = held::run(connection, dialect, &self.recalls.inputs).await?;
+        let recalled = recalls.iter().any(|count| *count > 0);
         let claims = lease::run(connection, dialect, &self.claims.inputs, order_block_ms).await?;
         let steps = sinks::run(connection, &self.steps.inputs).await?;
         let redeliveries = deliveries::redeliver(connection, &self.redeliveries.inputs).await?;
@@ -177,7 +185,7 @@ impl Group {
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
         let settled = !settles.is_empty() || !finishes.is_empty();
         Ok(Answers {
-            work: Work::when(stored || settled || released > 0 || freed > 0),
+            work: Work::when(stored || settled || released > 0 || freed > 0 || recalled),
             settled: Work::when(settled),
             accepts,
             contradictions,
@@ -189,6 +197,7 @@ impl Group {
             redeliveries,
             operates,
             removals,
+            recalls,
         })
     }
 
@@ -203,6 +212,7 @@ impl Group {
         self.redeliveries.answer(answers.redeliveries.into_iter().map(Ok));
         self.operates.answer(answers.operates.into_iter().map(Ok));
         self.removals.answer(answers.removals.into_iter().map(Ok));
+        self.recalls.answer(answers.recalls.into_iter().map(Ok));
     }
 
     /// Tells everybody that nothing was done.
@@ -216,6 +226,7 @@ impl Group {
         self.redeliveries.fail(error);
         self.operates.fail(error);
         self.removals.fail(error);
+        self.recalls.fail(error);
     }
 
     /// What may share a transaction.
@@ -238,10 +249,11 @@ impl Group {
                     redeliveries,
                     operates,
                     removals,
+                    recalls,
                 } = self;
                 let came_in = Self { accepts, ..Self::default() };
                 let registered = Self { registers, ..Self::default() };
-                let work = Self { settles, finishes, claims, ..Self::default() };
+                let work = Self { settles, finishes, claims, recalls, ..Self::default() };
                 let delivered = Self { steps, redeliveries, ..Self::default() };
                 let operated = Self { operates, ..Self::default() };
                 let removed = Self { removals, ..Self::default() };
@@ -274,6 +286,8 @@ impl Group {
         groups.extend(single(self.operates).map(one));
         let one = |removals| Self { removals, ..Self::default() };
         groups.extend(single(self.removals).map(one));
+        let one = |recalls| Self { recalls, ..Self::default() };
+        groups.extend(single(self.recalls).map(one));
         groups
     }
 }

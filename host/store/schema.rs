@@ -59,7 +59,7 @@ fn explain(error: MigrateError) -> StoreError {
 }
 
 /// Numbered, forward only, never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "inbox", include_str!("../../migrations/0001_inbox.sql")),
     (2, "documents", include_str!("../../migrations/0002_documents.sql")),
     (3, "history", include_str!("../../migrations/0003_history.sql")),
@@ -67,4 +67,5 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (5, "sinks", include_str!("../../migrations/0005_sinks.sql")),
     (6, "operators", include_str!("../../migrations/0006_operators.sql")),
     (7, "retention", include_str!("../../migrations/0007_retention.sql")),
+    (12, "bulkhead", include_str!("../../migrations/0012_bulkhead.sql")),
 ];

@@ -84,7 +84,7 @@ fn attempts(
     });
     let lasts = finishing.iter().zip(&verdicts.finishes);
     let lasts = lasts.filter(|(_, verdict)| matches!(verdict, Ok(Settled::Done { .. })));
-    runs.chain(lasts.map(|(end, _)| attempt::of_after(&end.settlement, end.now))).collect()
+    runs.chain(lasts.filter_map(|(end, _)| attempt::of_after(&end.settlement, end.now))).collect()
 }
 
 /// Ends last phases.
@@ -112,7 +112,7 @@ async fn finish(
         };
         let events = match settlement.end {
             AfterEnd::Done => settlement.events.as_slice(),
-            AfterEnd::Retry(..) | AfterEnd::Review(_) => &[],
+            AfterEnd::Retry(..) | AfterEnd::Review(_) | AfterEnd::Hold(..) => &[],
         };
         verdicts.events.extend(events.iter().map(|event| Outgoing {
             business: settlement.lease.business.clone(),
@@ -132,6 +132,11 @@ fn finished(Finishing { settlement, now }: &Finishing) -> RowChange {
         AfterEnd::Done => (InboxState::Done, None, None),
         AfterEnd::Retry(reason, due_at) => (InboxState::After, Some(*due_at), Some(reason)),
         AfterEnd::Review(reason) => (InboxState::Review, None, Some(reason)),
+        AfterEnd::Hold(reason, due_at) => (InboxState::After, Some(*due_at), Some(reason)),
+    };
+    let budget = match &settlement.end {
+        AfterEnd::Hold(..) => Budget::Kept,
+        AfterEnd::Done | AfterEnd::Retry(..) | AfterEnd::Review(_) => Budget::Spent,
     };
     RowChange {
         id: settlement.lease.id.clone(),
@@ -145,7 +150,7 @@ fn finished(Finishing { settlement, now }: &Finishing) -> RowChange {
         scratch: None,
         plugin: None,
         finished_at: due_at.is_none().then_some(*now),
-        budget: Budget::Spent,
+        budget,
     }
 }
 

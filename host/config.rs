@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use callgate_sandbox::compile::Compiler;
 use callgate_sandbox::engine::SandboxSettings;
 use serde::Deserialize;
 
@@ -59,6 +60,8 @@ pub struct Config {
     pub plugins: BTreeMap<String, plugins::PluginSettings>,
     /// Where events go.
     pub sinks: Vec<engine::deliver::SinkSettings>,
+    /// Where components are compiled: no key, the program that runs says.
+    pub compiler: Compiler,
 }
 
 impl Config {
@@ -80,6 +83,11 @@ impl Config {
                 .check()
                 .map_err(|(field, problem)| ConfigError::new(format!("{room}.{field}"), problem))?;
         }
+        rooms
+            .engine
+            .check()
+            .map_err(|(field, problem)| ConfigError::new(format!("engine.{field}"), problem))?;
+        let plugins = plugins::check(plugins, rooms.engine.breaker)?;
         let config = Self {
             public: rooms.public,
             private: rooms.private,
@@ -94,6 +102,7 @@ impl Config {
             plugins,
             sinks,
             folder,
+            compiler: Compiler::Here,
         };
         Ok(config)
     }

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::engine::bulkhead::{Bulkhead, BulkheadSettings};
 use crate::engine::deliver::{self, Delivery, Sink};
 use crate::engine::{self, Engine};
 use crate::inbound::callback::{Intake, Place};
@@ -60,10 +61,12 @@ impl Server {
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
-        let guests = guests()?;
+        let guests = guests(&config)?;
+        let bulkhead = bulkhead(&config, &registry, &clock)?;
         let engine = Engine {
             store: store.clone(),
             registry,
+            bulkhead: bulkhead.clone(),
             guests: guests.handle().clone(),
             clock: clock.clone(),
             settings: config.engine.clone(),
@@ -80,8 +83,9 @@ impl Server {
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend([
             tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
+            tokio::spawn(engine::bulkhead::recall(engine.clone(), stopped.clone())),
             tokio::spawn(engine::work(engine, stopped.clone())),
-            serve_private(private, &config, &store, (&clock, metrics), stopped.clone()),
+            serve_private(private, &config, &store, (&clock, metrics, bulkhead), stopped.clone()),
             serve_public(public, &config, &store, (&clock, finished), stopped.clone()),
         ]);
         tasks.extend(
@@ -122,13 +126,54 @@ impl Drop for Server {
     }
 }
 
-/// Threads for guests alone.
-fn guests() -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Threads for guests alone. They stand back behind those that answer gateways.
+fn guests(config: &Config) -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if config.engine.guest_threads > 0 {
+        builder.worker_threads(config.engine.guest_threads);
+    }
+    let nice = config.engine.guest_nice;
+    let stand_back = move || {
+        // On Linux this is the thread and not the process.
+        if nice > 0
+            && let Err(error) = rustix::process::setpriority_process(None, nice)
+        {
+            tracing::warn!(%error, "the threads of guests cannot stand back");
+        }
+    };
+    builder
         .thread_name("guests")
+        .on_thread_start(stand_back)
         .enable_all()
         .build()
         .context("the runtime for guests cannot be started")
+}
+
+/// The gates in front of the plugins.
+fn bulkhead(config: &Config, registry: &Registry, clock: &Clock) -> anyhow::Result<Bulkhead> {
+    let engine = &config.engine;
+    let mut breakers = BTreeMap::new();
+    for (name, plugin) in &config.plugins {
+        let Some(breaker) = plugin.breaker(engine.breaker) else { continue };
+        // A processor calls itself `shop/orders`; a section cannot, so the last part will do.
+        let names = registry.plugins().iter().map(|one| one.descriptor().name.as_str());
+        let mut named = names.filter(|one| *one == name || one.rsplit('/').next() == Some(name));
+        let (Some(one), None) = (named.next(), named.next()) else {
+            anyhow::bail!(
+                "plugins.{name}.breaker: exactly one processor must call itself {name} or \
+                 .../{name}; name the section as its processor calls itself"
+            );
+        };
+        breakers.insert(one.to_owned(), breaker);
+    }
+    let slots = usize::try_from(config.sandbox.slots).unwrap_or(usize::MAX);
+    let settings = BulkheadSettings {
+        concurrency: (engine.workers.min(slots) / 4).max(1),
+        breaker: engine.breaker,
+        breakers,
+        hold: engine.hold,
+    };
+    Ok(Bulkhead::new(settings, clock.clone()))
 }
 
 /// Loads every plugin and builds the registry.
@@ -136,7 +181,8 @@ fn guests() -> anyhow::Result<Runtime> {
 /// # Errors
 /// Which plugin is refused, and why.
 pub async fn plugins(config: &Config) -> anyhow::Result<Arc<Registry>> {
-    let sandbox = Sandbox::new(config.sandbox.clone()).context("sandbox")?;
+    let sandbox = Sandbox::with_compiler(config.sandbox.clone(), config.compiler.clone());
+    let sandbox = sandbox.context("sandbox")?;
     let mut loaded = Vec::new();
     for (name, settings) in &config.plugins {
         let file = settings.file.display();
@@ -218,7 +264,7 @@ fn serve_private(
     listener: TcpListener,
     config: &Config,
     store: &Store,
-    (clock, metrics): (&Clock, PrometheusHandle),
+    (clock, metrics, bulkhead): (&Clock, PrometheusHandle, Bulkhead),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let channels: BTreeMap<String, String> = config
@@ -238,6 +284,7 @@ fn serve_private(
         operators: Arc::new(config.operators.clone()),
         clock: clock.clone(),
         reviews: Arc::default(),
+        bulkheads: Arc::new(move || bulkhead.view()),
     }));
     let private = listener::Private::new(router, config.private.clone());
     let answer = move |request| private.clone().answer(request);

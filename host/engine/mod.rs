@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 use crate::clock::Clock;
 use crate::inbound::Finished;
 
-use self::bulkhead::{BreakerSettings, Bulkhead, HoldSettings};
+use self::bulkhead::{Bulkhead, HoldSettings};
 
 mod run;
 
@@ -41,6 +41,7 @@ pub mod deliver;
 
 mod replay;
 
+pub use bulkhead::BreakerSettings;
 pub use replay::replay;
 mod retain;
 

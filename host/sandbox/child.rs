@@ -100,13 +100,14 @@ fn limit(order: &Order) -> std::io::Result<()> {
     let cores = u64::try_from(cores).unwrap_or(1);
     let seconds = order.compile_ms.div_ceil(1000).saturating_add(1).saturating_mul(cores);
     let files = u64::try_from(order.code_bytes_max).unwrap_or(u64::MAX);
-    for (resource, most) in [
-        (Resource::As, order.compile_memory_bytes),
-        (Resource::Cpu, seconds),
-        (Resource::Fsize, files),
-        (Resource::Core, 0),
+    for (resource, most, last) in [
+        (Resource::As, order.compile_memory_bytes, order.compile_memory_bytes),
+        // At the first it is told which limit it is, at the last it is killed.
+        (Resource::Cpu, seconds, seconds.saturating_add(1)),
+        (Resource::Fsize, files, files),
+        (Resource::Core, 0, 0),
     ] {
-        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
+        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(last) })?;
     }
     // Compiling can wait; answers to gateways cannot.
     Ok(setpriority_process(None, NICE)?)

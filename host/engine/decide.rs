@@ -3,8 +3,8 @@
 use callgate_core::order::Table;
 use callgate_core::outcome::{self, Outcome, Reason};
 use callgate_core::retry::Backoff;
-use callgate_sandbox::run::{Draft, Stop};
 use callgate_sandbox::descriptor::Descriptor;
+use callgate_sandbox::run::{Draft, Stop};
 use callgate_store::{HELD_FULL, HELD_OPEN, Job};
 
 use super::bulkhead::{Held, Why};
@@ -56,12 +56,7 @@ pub(super) fn stopped(engine: &Engine, job: &Job, stop: Stop) -> (Outcome, i64) 
 }
 
 /// Puts back what cannot be run now. It is given up only where it is too old.
-pub(super) fn held(
-    engine: &Engine,
-    job: &Job,
-    plugin: &Descriptor,
-    held: Held,
-) -> (Outcome, i64) {
+pub(super) fn held(engine: &Engine, job: &Job, plugin: &Descriptor, held: Held) -> (Outcome, i64) {
     let (code, words) = match held.why {
         Why::Full => (HELD_FULL, "has enough runs under way"),
         Why::Open(_) => (HELD_OPEN, "failed too often and is left alone"),

@@ -79,7 +79,8 @@ impl Settings {
     /// The first field that is out of bounds.
     pub fn check(&self) -> Result<(), (String, String)> {
         if self.guest_threads > GUEST_THREADS_MAX {
-            let problem = format!("found {}, expected 0 to {GUEST_THREADS_MAX}", self.guest_threads);
+            let problem =
+                format!("found {}, expected 0 to {GUEST_THREADS_MAX}", self.guest_threads);
             return Err(("guest_threads".to_owned(), problem));
         }
         if !(0..=19).contains(&self.guest_nice) {

@@ -72,7 +72,9 @@ fn remove_leftovers(parent: &Path) {
         let process = process.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
         let gone = process.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists());
         // A link would lead elsewhere; another user's folder refuses by itself.
-        if gone && Path::new("/proc/self").exists() && entry.file_type().is_ok_and(|kind| kind.is_dir())
+        if gone
+            && Path::new("/proc/self").exists()
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
         {
             let _ = fs::remove_dir_all(entry.path());
         }

@@ -161,9 +161,7 @@ fn died(rooms: &Rooms, status: std::process::ExitStatus) -> LoadError {
     let settings = &rooms.settings;
     match status.signal() {
         Some(SIGXCPU) => LoadError::SlowCompile { limit_ms: settings.compile_ms },
-        Some(SIGXFSZ) => {
-            LoadError::CodeTooLarge { found: None, limit: settings.code_bytes_max }
-        }
+        Some(SIGXFSZ) => LoadError::CodeTooLarge { found: None, limit: settings.code_bytes_max },
         Some(_) | None => LoadError::CompilerDied {
             how: status.to_string(),
             limit: settings.compile_memory_bytes,

@@ -223,8 +223,7 @@ impl Bulkhead {
         let named = usize::try_from(plugin.limits().concurrency).unwrap_or(usize::MAX);
         let concurrency = if named == 0 { settings.concurrency } else { named };
         let breaker = settings.breakers.get(&descriptor.name).unwrap_or(&settings.breaker);
-        let gate =
-            gates.entry(descriptor.name.clone()).or_insert_with(|| Gate::new(*breaker));
+        let gate = gates.entry(descriptor.name.clone()).or_insert_with(|| Gate::new(*breaker));
         let (version, label) = (version(plugin), descriptor.version.to_string());
         gate.know((&version, &label), concurrency, now);
         gate

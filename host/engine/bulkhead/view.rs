@@ -16,15 +16,30 @@ pub(super) fn tell(plugin: &str, change: Option<Change>) {
     show_state(plugin, state);
     let until_ms = until.map(callgate_core::time::Timestamp::as_ms);
     match state {
-        State::Open => tracing::warn!(plugin, version, state = words, until_ms, faults, runs,
+        State::Open => tracing::warn!(
+            plugin,
+            version,
+            state = words,
+            until_ms,
+            faults,
+            runs,
             code = "plugin.circuit-open",
-            "a plugin keeps failing and is left alone; its notifications wait"),
-        State::Restricted => tracing::warn!(plugin, version, state = words, faults, runs,
-            "a plugin keeps failing and is held to one run at a time"),
-        State::HalfOpen => tracing::info!(plugin, version, state = words,
-            "a plugin that failed is tried again"),
-        State::Closed => tracing::info!(plugin, version, state = words,
-            "a plugin that failed works again"),
+            "a plugin keeps failing and is left alone; its notifications wait"
+        ),
+        State::Restricted => tracing::warn!(
+            plugin,
+            version,
+            state = words,
+            faults,
+            runs,
+            "a plugin keeps failing and is held to one run at a time"
+        ),
+        State::HalfOpen => {
+            tracing::info!(plugin, version, state = words, "a plugin that failed is tried again")
+        }
+        State::Closed => {
+            tracing::info!(plugin, version, state = words, "a plugin that failed works again")
+        }
     }
 }
 

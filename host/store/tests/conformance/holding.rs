@@ -63,10 +63,10 @@ pub(crate) async fn what_is_held_is_called_back_by_plugin_and_number(house: &Hou
         hold(&store, job, plugin, (20, 10_000 - place)).await;
     }
     let held = store.held().await.unwrap();
-    assert_eq!(held.into_iter().collect::<Vec<_>>(), [
-        ("shop/a".to_owned(), 6),
-        ("shop/b".to_owned(), 2)
-    ]);
+    assert_eq!(
+        held.into_iter().collect::<Vec<_>>(),
+        [("shop/a".to_owned(), 6), ("shop/b".to_owned(), 2)]
+    );
     assert!(claim(&store, "w", 30).await.is_empty());
     assert_eq!(recall(&store, "shop/c", 10, 30).await, 0);
     let mut bell = store.work_bell();

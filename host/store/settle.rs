@@ -338,8 +338,9 @@ macro_rules! change {
              outcome = coalesce(v.new_outcome, inbox.outcome), \
              scratch = coalesce(v.new_scratch, inbox.scratch), \
              plugin = coalesce(v.new_plugin, inbox.plugin), finished_at_ms = v.new_finished_ms, \
-             attempts_before = case v.budget when 'kept' then inbox.attempts_before + 1 \
-                 when 'anew' then inbox.attempts else inbox.attempts_before end \
+             attempts_before = case when v.budget = 'anew' then inbox.attempts \
+                 when v.budget = 'kept' and inbox.attempts_before < inbox.attempts \
+                 then inbox.attempts_before + 1 else inbox.attempts_before end \
              from v where inbox.id = v.row_id and inbox.lease_owner = v.row_owner \
              and inbox.attempts = v.row_attempt and inbox.state ",
             $states,

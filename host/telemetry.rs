@@ -94,20 +94,6 @@ fn describe() {
     describe_gauge!("callgate_review", "Notifications that wait for a person, by reason code.");
     describe_histogram!("callgate_run_seconds", "Duration of runs by plugin.");
     describe_counter!("callgate_faults_total", "Faults of plugins by plugin, kind and phase.");
-    describe_gauge!(
-        "callgate_plugin_circuit",
-        "1 for the state that a plugin is in on this host: closed, restricted, open, half-open."
-    );
-    describe_counter!(
-        "callgate_plugin_circuit_changes_total",
-        "Changes of that state by plugin and new state."
-    );
-    describe_gauge!("callgate_plugin_held", "Notifications that wait for a plugin, in the store.");
-    describe_counter!(
-        "callgate_plugin_held_total",
-        "Notifications put back by plugin and why: full, open."
-    );
-    describe_gauge!("callgate_plugin_running", "Runs of a plugin that are under way.");
     describe_gauge!("callgate_notifications", "Stored notifications that are not done, by state.");
     describe_gauge!(
         "callgate_oldest_open_seconds",
@@ -138,6 +124,26 @@ fn describe() {
         "Messages with a known delivery key that say something else than the first, by channel."
     );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
+    describe_bulkheads();
+}
+
+fn describe_bulkheads() {
+    use metrics::{describe_counter, describe_gauge};
+
+    describe_gauge!(
+        "callgate_plugin_circuit",
+        "1 for the state that a plugin is in on this host: closed, restricted, open, half-open."
+    );
+    describe_counter!(
+        "callgate_plugin_circuit_changes_total",
+        "Changes of that state by plugin and new state."
+    );
+    describe_gauge!("callgate_plugin_held", "Notifications that wait for a plugin, in the store.");
+    describe_counter!(
+        "callgate_plugin_held_total",
+        "Notifications put back by plugin and why: full, open."
+    );
+    describe_gauge!("callgate_plugin_running", "Runs of a plugin that are under way.");
 }
 
 /// From a tenth of a millisecond to the gateways' five seconds and past it.

@@ -123,20 +123,19 @@ async fn in_child(rooms: &Rooms, mut command: Command, bytes: &[u8]) -> Result<(
         return Err(host(&"it has no pipes"));
     };
     let talk = async {
-        // A child that is gone already tells more by how it ended than by a broken pipe.
+        // How a child ended tells more than a broken pipe does.
         let written = async {
             stdin.write_all(order.as_bytes()).await?;
             stdin.write_all(b"\n").await?;
             stdin.write_all(bytes).await?;
             stdin.flush().await
         };
-        let written: std::io::Result<()> = written.await;
+        let _: std::io::Result<()> = written.await;
         let mut said = String::new();
-        let read = stdout.take(SAID_BYTES).read_to_string(&mut said).await;
-        let status = child.wait().await;
-        (written.and(read.map(drop)), said, status)
+        let _ = stdout.take(SAID_BYTES).read_to_string(&mut said).await;
+        (said, child.wait().await)
     };
-    let Ok((_, said, status)) = tokio::time::timeout(Duration::from_millis(limit_ms), talk).await
+    let Ok((said, status)) = tokio::time::timeout(Duration::from_millis(limit_ms), talk).await
     else {
         // Dropping the child kills it.
         return Err(LoadError::SlowCompile { limit_ms });

@@ -10,6 +10,7 @@ use crate::load::{LoadError, shown};
 ///
 /// # Errors
 /// The first rule that it breaks.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the parser's enum is open")]
 pub(crate) fn inspect(bytes: &[u8], settings: &SandboxSettings) -> Result<(), LoadError> {
     let mut sizes = Sizes::default();
     let mut exports = Vec::new();

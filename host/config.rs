@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use callgate_package::Policies;
+use callgate_sandbox::compile::Compiler;
 use callgate_sandbox::engine::SandboxSettings;
 use serde::Deserialize;
 
@@ -71,6 +72,8 @@ pub struct Config {
     pub endpoints: Vec<EndpointSettings>,
     /// Where events go.
     pub sinks: Vec<engine::deliver::SinkSettings>,
+    /// Where components are compiled: no key, the program that runs says.
+    pub compiler: Compiler,
 }
 
 impl Config {
@@ -94,6 +97,11 @@ impl Config {
                 .check()
                 .map_err(|(field, problem)| ConfigError::new(format!("{room}.{field}"), problem))?;
         }
+        rooms
+            .engine
+            .check()
+            .map_err(|(field, problem)| ConfigError::new(format!("engine.{field}"), problem))?;
+        let plugins = plugins::check(plugins, rooms.engine.breaker)?;
         let config = Self {
             public: rooms.public,
             private: rooms.private,
@@ -111,6 +119,7 @@ impl Config {
             endpoints,
             sinks,
             folder,
+            compiler: Compiler::Here,
         };
         Ok(config)
     }

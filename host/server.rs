@@ -11,12 +11,12 @@ use callgate_sandbox::registry::Registry;
 use callgate_store::{Retention, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::engine::bulkhead::{Bulkhead, BulkheadSettings};
 use crate::engine::deliver::{self, Delivery, Sink};
 use crate::engine::fleet::{Fleet, Parts};
 use crate::engine::shadow::Shadows;
@@ -30,6 +30,10 @@ use crate::inbound::{Finished, ListenerSettings, operator, orders};
 use crate::outbound::endpoints::Endpoints;
 use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
+
+mod guests;
+
+use guests::Guests;
 
 /// A server that listens and works.
 #[derive(Debug)]
@@ -65,7 +69,8 @@ impl Server {
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
-        let guests = Guests::start()?;
+        let guests = Guests::start(&config.engine)?;
+        let bulkhead = bulkhead(&config, &plugins, &clock)?;
         let owner = uuid::Uuid::now_v7().to_string();
         let shadow_sandbox = sandbox.clone();
         let fleet = Fleet::start(Parts {
@@ -84,6 +89,7 @@ impl Server {
             shadows: Shadows::new(shadow_sandbox, config.policies.clone()),
             registry: fleet.in_force(),
             trials: fleet.trials(),
+            bulkhead: bulkhead.clone(),
             guests: guests.handle(),
             clock: clock.clone(),
             settings: config.engine.clone(),
@@ -101,10 +107,17 @@ impl Server {
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend([
             tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
+            tokio::spawn(engine::bulkhead::recall(engine.clone(), stopped.clone())),
             tokio::spawn(engine::shadow::follow(engine.clone(), stopped.clone())),
             tokio::spawn(Arc::clone(&fleet).follow(config.engine.poll_ms, stopped.clone())),
             tokio::spawn(engine::work(engine, stopped.clone())),
-            serve_private(private, &config, (&store, fleet), (&clock, metrics), stopped.clone()),
+            serve_private(
+                private,
+                &config,
+                (&store, fleet),
+                (&clock, metrics, bulkhead),
+                stopped.clone(),
+            ),
             serve_public(public, &config, &store, (&clock, finished), stopped.clone()),
         ]);
         tasks.extend(
@@ -136,32 +149,31 @@ impl Server {
     }
 }
 
-/// Threads for guests alone.
-#[derive(Debug)]
-struct Guests(Option<Runtime>);
-
-impl Guests {
-    fn start() -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .thread_name("guests")
-            .enable_all()
-            .build()
-            .context("the runtime for guests cannot be started")?;
-        Ok(Self(Some(runtime)))
+/// The gates in front of the plugins.
+fn bulkhead(config: &Config, plugins: &[Arc<Plugin>], clock: &Clock) -> anyhow::Result<Bulkhead> {
+    let engine = &config.engine;
+    let mut breakers = BTreeMap::new();
+    for (name, plugin) in &config.plugins {
+        let Some(breaker) = plugin.breaker(engine.breaker) else { continue };
+        // A processor calls itself `shop/orders`; a section cannot, so the last part will do.
+        let names = plugins.iter().map(|one| one.descriptor().name.as_str());
+        let mut named = names.filter(|one| *one == name || one.rsplit('/').next() == Some(name));
+        let (Some(one), None) = (named.next(), named.next()) else {
+            anyhow::bail!(
+                "plugins.{name}.breaker: exactly one processor must call itself {name} or \
+                 .../{name}; name the section as its processor calls itself"
+            );
+        };
+        breakers.insert(one.to_owned(), breaker);
     }
-
-    fn handle(&self) -> tokio::runtime::Handle {
-        self.0.as_ref().map_or_else(tokio::runtime::Handle::current, |one| one.handle().clone())
-    }
-}
-
-impl Drop for Guests {
-    fn drop(&mut self) {
-        // A runtime may not be waited for inside another one.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
+    let slots = usize::try_from(config.sandbox.slots).unwrap_or(usize::MAX);
+    let settings = BulkheadSettings {
+        concurrency: (engine.workers.min(slots) / 4).max(1),
+        breaker: engine.breaker,
+        breakers,
+        hold: engine.hold,
+    };
+    Ok(Bulkhead::new(settings, clock.clone()))
 }
 
 /// The sandbox, and the plugins of the configuration.
@@ -178,7 +190,8 @@ pub struct Loaded {
 /// # Errors
 /// Which plugin is refused, and why.
 pub async fn plugins(config: &Config) -> anyhow::Result<Loaded> {
-    let sandbox = Sandbox::new(config.sandbox.clone()).context("sandbox")?;
+    let sandbox = Sandbox::with_compiler(config.sandbox.clone(), config.compiler.clone())
+        .context("sandbox")?;
     let mut loaded = Vec::new();
     for (name, settings) in &config.plugins {
         let Package { source, admitted } = packages::read(name, settings, &config.policies).await?;
@@ -252,7 +265,7 @@ fn serve_private(
     listener: TcpListener,
     config: &Config,
     (store, fleet): (&Store, Arc<Fleet>),
-    (clock, metrics): (&Clock, PrometheusHandle),
+    (clock, metrics, bulkhead): (&Clock, PrometheusHandle, Bulkhead),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let channels: BTreeMap<String, String> = config
@@ -277,6 +290,7 @@ fn serve_private(
         clock: clock.clone(),
         reviews: Arc::default(),
         ready: Arc::new(Ready::new(store.clone(), clock.clone())),
+        bulkheads: Arc::new(move || bulkhead.view()),
     }));
     let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);

@@ -88,7 +88,7 @@ fn describe() {
     describe_counter!(
         "callgate_attempts_total",
         "Ended attempts by step (run, after) and class (advance, keep, ignore, park, retry, fault, \
-         reject, review, repeated, conflict, released, lost-lease, unsettled, done)."
+         reject, review, held, repeated, conflict, released, lost-lease, unsettled, done)."
     );
     describe_counter!("callgate_replayed_total", "Notifications replayed by replays of many.");
     describe_gauge!("callgate_review", "Notifications that wait for a person, by reason code.");
@@ -133,6 +133,26 @@ fn describe() {
         "Canaries that were rolled back because they failed too often, by plugin."
     );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
+    describe_bulkheads();
+}
+
+fn describe_bulkheads() {
+    use metrics::{describe_counter, describe_gauge};
+
+    describe_gauge!(
+        "callgate_plugin_circuit",
+        "1 for the state that a plugin is in on this host: closed, restricted, open, half-open."
+    );
+    describe_counter!(
+        "callgate_plugin_circuit_changes_total",
+        "Changes of that state by plugin and new state."
+    );
+    describe_gauge!("callgate_plugin_held", "Notifications that wait for a plugin, in the store.");
+    describe_counter!(
+        "callgate_plugin_held_total",
+        "Notifications put back by plugin and why: full, open."
+    );
+    describe_gauge!("callgate_plugin_running", "Runs of a plugin that are under way.");
 }
 
 /// Outgoing calls of processors.

@@ -74,6 +74,8 @@ enum Word {
     },
     /// Stop a replay of many.
     Cancel(OnOne),
+    /// Show how each plugin is run on this host: how often at once, whether it is left alone.
+    Bulkheads,
     /// Show what operators did, newest first.
     Audit {
         /// To one notification or replay.
@@ -273,6 +275,7 @@ impl Word {
                 let path = ["replays", &one.id, "cancel"];
                 (calls.post(&path, &on_one(&one)).await?, show::replay)
             }
+            Self::Bulkheads => (calls.get(&["bulkheads"], &Map::new()).await?, show::bulkheads),
             Self::Audit { target, who, page } => {
                 let mut fields = Map::new();
                 page.add_to(&mut fields);

@@ -7,6 +7,8 @@ use callgate_sandbox::grants::Grants;
 use callgate_sandbox::limits::Limits;
 use serde::Deserialize;
 
+use crate::engine::BreakerSettings;
+
 use super::{ConfigError, NAME_OF_BUSINESS, beside, check_name};
 
 /// Settings of one plugin.
@@ -30,6 +32,52 @@ pub struct PluginSettings {
     /// What it may use up.
     #[serde(default)]
     pub limits: Limits,
+    /// When it counts as broken: what differs from `[engine.breaker]`.
+    #[serde(default)]
+    pub breaker: BreakerPart,
+}
+
+/// What differs from the breaker of all plugins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BreakerPart {
+    window: Option<usize>,
+    runs_min: Option<usize>,
+    restrict_percent: Option<u32>,
+    open_percent: Option<u32>,
+    open_ms: Option<u32>,
+    open_max_ms: Option<u32>,
+    probes: Option<u32>,
+}
+
+impl PluginSettings {
+    /// Its breaker, where it is not that of all.
+    #[must_use]
+    pub fn breaker(&self, all: BreakerSettings) -> Option<BreakerSettings> {
+        let part = &self.breaker;
+        (*part != BreakerPart::default()).then(|| BreakerSettings {
+            window: part.window.unwrap_or(all.window),
+            runs_min: part.runs_min.unwrap_or(all.runs_min),
+            restrict_percent: part.restrict_percent.unwrap_or(all.restrict_percent),
+            open_percent: part.open_percent.unwrap_or(all.open_percent),
+            open_ms: part.open_ms.unwrap_or(all.open_ms),
+            open_max_ms: part.open_max_ms.unwrap_or(all.open_max_ms),
+            probes: part.probes.unwrap_or(all.probes),
+        })
+    }
+}
+
+/// Holds the breakers of plugins against their bounds.
+pub(super) fn check(
+    plugins: BTreeMap<String, PluginSettings>,
+    all: BreakerSettings,
+) -> Result<BTreeMap<String, PluginSettings>, ConfigError> {
+    for (name, plugin) in &plugins {
+        if let Some(Err((field, problem))) = plugin.breaker(all).map(|breaker| breaker.check()) {
+            return Err(ConfigError::new(format!("plugins.{name}.breaker.{field}"), problem));
+        }
+    }
+    Ok(plugins)
 }
 
 fn empty_object() -> serde_json::Value {

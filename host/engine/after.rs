@@ -85,6 +85,14 @@ async fn committed_by(engine: &Engine, job: &Job, name: &str) -> Option<Arc<Plug
 }
 
 async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {
+    let pass = match engine.bulkhead.enter(plugin, &job.stored.id).await {
+        Ok(pass) => pass,
+        Err(held) => {
+            let held = decide::held(engine, job, plugin.descriptor(), held);
+            let end = ended(job, end(engine, held));
+            return finish(engine, job, end).await;
+        }
+    };
     let outside = Live::new(engine, job, &plugin.descriptor().name);
     let input = convert::run_input(job, engine.clock.now());
     let watch = Stopwatch::start();
@@ -100,6 +108,7 @@ async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {
             return;
         }
     };
+    pass.end(&report.result);
     let fuel = report.costs.iter().fold(0u64, |sum, cost| sum.saturating_add(cost.fuel));
     let phases = convert::phases(&report.costs);
     let spent = Spent { duration_us: convert::micros(watch.elapsed()), phases, inputs: None };
@@ -131,11 +140,19 @@ fn ended(job: &Job, end: AfterEnd) -> AfterSettlement {
 }
 
 fn stopped(engine: &Engine, job: &Job, stop: Stop) -> AfterEnd {
-    match decide::stopped(engine, job, stop) {
+    end(engine, decide::stopped(engine, job, stop))
+}
+
+/// What a decision means for this phase.
+fn end(engine: &Engine, decided: (Outcome, i64)) -> AfterEnd {
+    match decided {
         (Outcome::Retry(reason) | Outcome::Defer(reason), due_in_ms) => {
             AfterEnd::Retry(reason, engine.clock.now().plus_ms(due_in_ms))
         }
         (Outcome::Review(reason), _) => AfterEnd::Review(reason),
+        (Outcome::Hold { reason, .. }, due_in_ms) => {
+            AfterEnd::Hold(reason, engine.clock.now().plus_ms(due_in_ms))
+        }
         (Outcome::Keep(_) | Outcome::Advance(_) | Outcome::Park(_), _) => AfterEnd::Done,
     }
 }
@@ -145,6 +162,7 @@ async fn finish(engine: &Engine, job: &Job, settlement: AfterSettlement) {
         AfterEnd::Done => "done",
         AfterEnd::Retry(..) => "retry",
         AfterEnd::Review(_) => "review",
+        AfterEnd::Hold(..) => "held",
     };
     metrics::counter!("callgate_attempts_total", "step" => "after", "class" => class).increment(1);
     if let AfterEnd::Review(reason) = &settlement.end {

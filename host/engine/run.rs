@@ -13,6 +13,7 @@ use callgate_store::{
     AfterPhase, Document, InboxState, Job, MeaningUse, RunRecord, Settled, Settlement, Spent,
     StoreError, SubjectSeen,
 };
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::backtest::{Decision, Inputs};
 use super::fleet::Ended;
@@ -22,25 +23,29 @@ use super::{Engine, after, convert, decide, report};
 use crate::clock::Stopwatch;
 use crate::inbound::Finished;
 
-/// Works on one job until its decision is stored.
-pub(super) async fn job(engine: &Engine, job: Job) {
+/// Works on one job until its decision is stored. `worker` is the right to be at work.
+pub(super) async fn job(engine: &Engine, job: Job, worker: OwnedSemaphorePermit) {
     match job.stored.state {
         InboxState::After => after::again(engine, &job).await,
-        InboxState::Ready | InboxState::Parked => decision(engine, &job).await,
+        InboxState::Ready | InboxState::Parked => decision(engine, &job, worker).await,
         InboxState::Done | InboxState::Review => {
             tracing::error!(notification.id = %job.stored.id, "a finished job was claimed");
         }
     }
 }
 
-async fn decision(engine: &Engine, job: &Job) {
+async fn decision(engine: &Engine, job: &Job, worker: OwnedSemaphorePermit) {
     let watch = Stopwatch::start();
     let mut decided = decide_job(engine, job).await;
+    // What is only put back keeps no worker from others while it is written.
+    let held = matches!(decided.outcome, Outcome::Hold { .. });
+    let _worker = (!held).then_some(worker);
     decided.spent.duration_us = convert::micros(watch.elapsed());
     let settled = settle(engine, job, &decided).await;
     report::decision(job, &decided, settled.as_ref(), watch);
     note_trial(engine, job, &decided, settled.as_ref());
     if let Some(Settled::Done { .. } | Settled::Repeated) = &settled
+        && !held
         && !matches!(decided.outcome, Outcome::Retry(_) | Outcome::Defer(_) | Outcome::Park(_))
     {
         // Nobody waits, most of the time.
@@ -66,7 +71,7 @@ fn note_trial(engine: &Engine, job: &Job, decided: &Decided, settled: Option<&Se
     let ended = match decided.outcome {
         Outcome::Advance(_) | Outcome::Keep(_) => Ended::Well,
         Outcome::Retry(_) | Outcome::Review(_) => Ended::Failed,
-        Outcome::Defer(_) | Outcome::Park(_) => return,
+        Outcome::Defer(_) | Outcome::Park(_) | Outcome::Hold { .. } => return,
     };
     engine.trials.note(&ran.plugin, ended);
 }
@@ -187,6 +192,13 @@ async fn routed(engine: &Engine, job: &Job, subject: Option<&Document>) -> Decid
 }
 
 async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSeen) -> Decided {
+    let pass = match engine.bulkhead.enter(&plugin, &job.stored.id).await {
+        Ok(pass) => pass,
+        Err(held) => {
+            let (outcome, due_in_ms) = decide::held(engine, job, plugin.descriptor(), held);
+            return Decided { due_in_ms, ..Decided::plain(outcome, subject) };
+        }
+    };
     let watch = Stopwatch::start();
     let outside = Live::new(engine, job, &plugin.descriptor().name);
     let now = engine.clock.now();
@@ -198,6 +210,7 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
         Ok(report) => report,
         Err(error) => return broken(engine, job, &error, subject),
     };
+    pass.end(&report.result);
     let shadow = engine.shadows.beside(&plugin, job);
     let wanted = shadow.is_some() || engine.settings.record_inputs;
     let inputs = wanted.then(|| Inputs::of(job, now, &plugin, &mut report));

@@ -38,6 +38,8 @@ pub struct Operator {
     pub ready: Arc<Ready>,
     /// Reason codes that were shown: one that is gone is shown as zero, not as its last count.
     pub reviews: Arc<Mutex<BTreeSet<String>>>,
+    /// Looks at the bulkheads of the plugins: `{"bulkheads": […]}`.
+    pub bulkheads: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
 
 /// `GET /healthz`, `/readyz` and `/metrics`, and the calls of [`operate`],
@@ -47,6 +49,7 @@ pub fn router(operator: Operator) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
+        .route("/operator/bulkheads", get(bulkheads))
         .merge(operate::routes())
         .merge(plugins::routes())
         .merge(trials::routes())
@@ -85,6 +88,16 @@ async fn metrics_text(
     show_reviews(&mut operator.reviews.lock().unwrap_or_else(PoisonError::into_inner), reviews);
     let text = operator.metrics.render();
     Ok(([(http::header::CONTENT_TYPE, METRICS_TYPE)], text).into_response())
+}
+
+/// How many runs of each plugin are under way, how many notifications are held, and whether it is
+/// left alone: on this host.
+async fn bulkheads(
+    State(operator): State<Operator>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    operator.operators.admit(&headers)?;
+    Ok(axum::Json((operator.bulkheads)()).into_response())
 }
 
 fn show_reviews(shown: &mut BTreeSet<String>, reviews: Vec<(String, i64)>) {

@@ -1,83 +1,83 @@
-//! The folder of compiled code. What lies there is executed, so it must be the server's alone.
+//! Compiled code, in a folder that is configured or private to this process.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// Makes the folder where it is missing, and holds its owner and mode against what they must be;
-/// answers its canonical path.
-///
-/// # Errors
-/// What was found and what was expected.
-pub(crate) fn private_folder(dir: &Path) -> Result<PathBuf, String> {
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent).map_err(|error| error.to_string())?;
-    }
-    match DirBuilder::new().mode(MODE).create(dir) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error.to_string()),
-    }
-    // A link could be led elsewhere after this look.
-    let canonical = dir.canonicalize().map_err(|error| error.to_string())?;
-    let found = fs::symlink_metadata(&canonical).map_err(|error| error.to_string())?;
-    if !found.is_dir() {
-        return Err("it is no folder".to_owned());
-    }
-    let others = found.mode() & 0o077;
-    if others != 0 {
-        let mode = found.mode() & 0o777;
-        return Err(format!(
-            "its mode is {mode:o}, expected {MODE:o}: what lies there is executed, so nobody else \
-             may write or read it"
-        ));
-    }
-    let (owner, me) = (found.uid(), own_id(&canonical)?);
-    if owner != me {
-        return Err(format!("it belongs to user {owner}, expected {me}, who runs the server"));
-    }
-    Ok(canonical)
+use tempfile::TempDir;
+use wasmtime::{Cache, CacheConfig, Engine};
+
+use crate::engine::SandboxError;
+use crate::folder::private_folder;
+
+/// The folder, configured or private.
+#[derive(Debug)]
+pub(crate) struct CacheDir {
+    path: PathBuf,
+    /// Removed with the sandbox.
+    _private: Option<TempDir>,
 }
 
-/// Who makes files here; also tells whether files can be made.
-fn own_id(dir: &Path) -> Result<u32, String> {
-    let file = tempfile_name(dir);
-    let made = fs::OpenOptions::new().write(true).create_new(true).open(&file);
-    let made = made.map_err(|error| format!("no file can be made in it: {error}"))?;
-    let id = made.metadata().map(|found| found.uid());
-    drop(fs::remove_file(&file));
-    id.map_err(|error| error.to_string())
+impl CacheDir {
+    /// A folder that was configured; made where it is not there.
+    pub(crate) fn open(dir: &Path) -> Result<Self, SandboxError> {
+        let path = private_folder(dir).map_err(|cause| refused(dir, cause))?;
+        Ok(Self { path, _private: None })
+    }
+
+    /// A folder of this process alone, for as long as it lives.
+    pub(crate) fn private() -> Result<Self, SandboxError> {
+        let parent = std::env::temp_dir();
+        remove_leftovers(&parent);
+        let refuse = |error: io::Error| refused(&parent, error.to_string());
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        // Made with no rights for others.
+        let private = tempfile::Builder::new().prefix(&prefix).tempdir().map_err(refuse)?;
+        let path = private.path().canonicalize().map_err(refuse)?;
+        Ok(Self { path, _private: Some(private) })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The engine's cache in this folder.
+    pub(crate) fn cache(&self) -> Result<Cache, SandboxError> {
+        let mut config = CacheConfig::new();
+        config.with_directory(&self.path);
+        Cache::new(config).map_err(|error| refused(&self.path, format!("{error:#}")))
+    }
 }
 
-fn tempfile_name(dir: &Path) -> PathBuf {
-    dir.join(format!(".owner-{}", uuid::Uuid::now_v7()))
+fn refused(dir: &Path, cause: String) -> SandboxError {
+    SandboxError::Cache { dir: dir.to_owned(), cause }
 }
 
-const MODE: u32 = 0o700;
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::private_folder;
-
-    #[test]
-    fn a_folder_for_compiled_code_is_private_or_refused() {
-        let folder = std::env::temp_dir().join(format!("cache-{}", uuid::Uuid::now_v7()));
-        let cache = folder.join("code");
-        let made = private_folder(&cache).unwrap();
-        assert_eq!(fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(fs::read_dir(&made).unwrap().count(), 0, "nothing is left in it");
-        private_folder(&cache).unwrap();
-        for mode in [0o755, 0o770, 0o701] {
-            fs::set_permissions(&cache, fs::Permissions::from_mode(mode)).unwrap();
-            let refused = private_folder(&cache).unwrap_err();
-            assert!(refused.contains(&format!("its mode is {mode:o}")), "{refused}");
+/// A process that was killed left its folder behind.
+fn remove_leftovers(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let process = process.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        let gone = process.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists());
+        // A link would lead elsewhere; another user's folder refuses by itself.
+        if gone
+            && Path::new("/proc/self").exists()
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+        {
+            let _ = fs::remove_dir_all(entry.path());
         }
-        let file = folder.join("file");
-        fs::write(&file, "").unwrap();
-        assert!(private_folder(&file).is_err());
-        fs::remove_dir_all(&folder).unwrap();
     }
 }
+
+/// Where it is noted that a component was compiled within the limits by an engine like this.
+pub(crate) fn note(dir: &Path, sha256: &str, engine: &Engine) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    dir.join("compiled").join(format!("{sha256}-{:016x}", hasher.finish()))
+}
+
+const PREFIX: &str = "callgate-cache-";

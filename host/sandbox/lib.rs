@@ -5,9 +5,12 @@
 //! fresh store and a fresh instance, and both are dropped whatever happened.
 //!
 //! Reading order: [`limits`], [`run`], [`outside`], [`fault`] are the words; [`engine`] and
-//! [`load`] make a [`plugin::Plugin`]; `call` runs it; `imports` is what a guest can ask for;
+//! [`load`] make a [`plugin::Plugin`], `inspect` looks at it first, [`compile`] and [`child`]
+//! compile it into the `cache`; `call` runs it; `imports` is what a guest can ask for;
 //! [`registry`] picks the plugin for a notification.
 
+pub mod child;
+pub mod compile;
 pub mod descriptor;
 pub mod engine;
 pub mod fault;
@@ -25,7 +28,9 @@ mod bindings;
 mod cache;
 mod call;
 mod cpu;
+mod folder;
 mod imports;
+mod inspect;
 mod json;
 mod meter;
 mod path;

@@ -12,6 +12,8 @@ use crate::fault::Phase;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
+    /// Runs at once; 0 for a quarter of the engine's workers. Held by the host, not by the sandbox.
+    pub concurrency: u32,
     /// Fuel of each phase: about one unit per instruction. The same run burns the same fuel
     /// everywhere. A real processor burns 0.1 to 0.7 million in a whole run.
     pub fuel: u64,
@@ -97,6 +99,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            concurrency: 0,
             fuel: 20_000_000,
             describe_fuel: 20_000_000,
             start_ms: 50,

@@ -97,6 +97,8 @@ pub(crate) fn of_run(
         Outcome::Retry(reason) => ("retry", Some(reason)),
         Outcome::Defer(reason) => ("defer", Some(reason)),
         Outcome::Review(reason) => ("review", Some(reason)),
+        // Nothing was tried, and thousands may be held again and again.
+        Outcome::Hold { .. } => return None,
     };
     let outcome = match settled {
         Settled::Done { .. } => name,
@@ -109,15 +111,16 @@ pub(crate) fn of_run(
     Some(cells(&settlement.lease, &ended, &settlement.spent, now))
 }
 
-/// What the end of a last phase adds.
-pub(crate) fn of_after(settlement: &AfterSettlement, now: Timestamp) -> AttemptCells {
+/// What the end of a last phase adds; nothing where it was not run.
+pub(crate) fn of_after(settlement: &AfterSettlement, now: Timestamp) -> Option<AttemptCells> {
     let (outcome, reason) = match &settlement.end {
         AfterEnd::Done => ("done", None),
         AfterEnd::Retry(reason, _) => ("retry", Some(reason)),
         AfterEnd::Review(reason) => ("review", Some(reason)),
+        AfterEnd::Hold(..) => return None,
     };
     let ended = Ended { step: "after", outcome, reason, run: settlement.run.as_ref() };
-    cells(&settlement.lease, &ended, &settlement.spent, now)
+    Some(cells(&settlement.lease, &ended, &settlement.spent, now))
 }
 
 struct Ended<'a> {

@@ -8,6 +8,7 @@ use crate::calls::log::{self, Called, Calling};
 use crate::deliveries::{self, Redelivery};
 use crate::dialect::Dialect;
 use crate::error::{Fault, StoreError};
+use crate::held::{self, Recalling};
 use crate::lease::{self, Claim, Handed, Job};
 use crate::operate::{self, Done, Operating};
 use crate::outbox;
@@ -34,6 +35,7 @@ pub(crate) enum Operation {
     Remove(Removal, Reply<Removed>),
     Probe(Probe, Reply<()>),
     Call(Calling, Reply<Called>),
+    Recall(Recalling, Reply<u64>),
 }
 
 /// Where an answer goes.
@@ -84,6 +86,7 @@ pub(crate) struct Group {
     removals: Lane<Removal, Removed>,
     probes: Lane<Probe, ()>,
     calls: Lane<Calling, Called>,
+    recalls: Lane<Recalling, u64>,
 }
 
 /// The answers of a group that ran, not to be given before the commit.
@@ -99,6 +102,7 @@ pub(crate) struct Answers {
     operates: Vec<Done>,
     removals: Vec<Removed>,
     calls: Vec<Called>,
+    recalls: Vec<u64>,
     /// Repeats that say something else than the first message did.
     pub(crate) contradictions: Vec<Contradiction>,
     /// What was due and cannot be read.
@@ -144,6 +148,7 @@ impl Group {
                 Operation::Remove(input, reply) => group.removals.push(input, reply),
                 Operation::Probe(input, reply) => group.probes.push(input, reply),
                 Operation::Call(input, reply) => group.calls.push(input, reply),
+                Operation::Recall(input, reply) => group.recalls.push(input, reply),
             }
         }
         group
@@ -162,6 +167,7 @@ impl Group {
             self.removals.inputs.len(),
             self.probes.inputs.len(),
             self.calls.inputs.len(),
+            self.recalls.inputs.len(),
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -182,6 +188,8 @@ impl Group {
         let verdicts = settle::run(connection, dialect, settles, finishes).await?;
         // Before the claims, so that what is due now is handed out now.
         let (operates, freed) = operate::run(connection, dialect, &self.operates.inputs).await?;
+        let recalls = held::run(connection, dialect, &self.recalls.inputs).await?;
+        let recalled = recalls.iter().any(|count| *count > 0);
         let Handed { jobs: claims, set_aside } =
             lease::run(connection, dialect, &self.claims.inputs, order_block_ms).await?;
         let steps = sinks::run(connection, &self.steps.inputs).await?;
@@ -193,7 +201,7 @@ impl Group {
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
         let settled = !settles.is_empty() || !finishes.is_empty();
         Ok(Answers {
-            work: Work::when(stored || settled || released > 0 || freed > 0),
+            work: Work::when(stored || settled || released > 0 || freed > 0 || recalled),
             settled: Work::when(settled),
             accepts,
             contradictions,
@@ -207,6 +215,7 @@ impl Group {
             operates,
             removals,
             calls,
+            recalls,
         })
     }
 
@@ -223,6 +232,7 @@ impl Group {
         self.removals.answer(answers.removals.into_iter().map(Ok));
         self.probes.answer(std::iter::repeat_with(|| Ok(())));
         self.calls.answer(answers.calls.into_iter().map(Ok));
+        self.recalls.answer(answers.recalls.into_iter().map(Ok));
     }
 
     /// Tells everybody that nothing was done.
@@ -238,6 +248,7 @@ impl Group {
         self.removals.fail(error);
         self.probes.fail(error);
         self.calls.fail(error);
+        self.recalls.fail(error);
     }
 
     /// What may share a transaction.
@@ -262,10 +273,11 @@ impl Group {
                     removals,
                     probes,
                     calls,
+                    recalls,
                 } = self;
                 let came_in = Self { accepts, ..Self::default() };
                 let registered = Self { registers, ..Self::default() };
-                let work = Self { settles, finishes, claims, ..Self::default() };
+                let work = Self { settles, finishes, claims, recalls, ..Self::default() };
                 let delivered = Self { steps, redeliveries, ..Self::default() };
                 let operated = Self { operates, ..Self::default() };
                 let removed = Self { removals, ..Self::default() };
@@ -304,6 +316,8 @@ impl Group {
         groups.extend(single(self.probes).map(one));
         let one = |calls| Self { calls, ..Self::default() };
         groups.extend(single(self.calls).map(one));
+        let one = |recalls| Self { recalls, ..Self::default() };
+        groups.extend(single(self.recalls).map(one));
         groups
     }
 }

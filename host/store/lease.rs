@@ -290,7 +290,8 @@ impl ClaimRequest {
 
 /// Due, free, and nothing of the same order is being worked on or should come first: that is
 /// what arrived earlier and is due too, or has failed and is younger than the bound. What a
-/// processor put off itself waits for something else and holds up nothing.
+/// processor put off itself waits for something else and holds up nothing. What is held for a
+/// plugin goes before later ones for the same plugin, however old it is.
 const DUE: &str = "select t.id, t.business, t.subject from inbox t \
     where t.due_at_ms <= $1 and (t.leased_until_ms is null or t.leased_until_ms <= $1) \
     and not exists (select 1 from inbox e \
@@ -300,7 +301,9 @@ const DUE: &str = "select t.id, t.business, t.subject from inbox t \
                     or (e.received_at_ms = t.received_at_ms and e.id < t.id)) \
                 and ((e.due_at_ms <= $1 and e.state <> 'after') \
                     or (e.state <> 'parked' and coalesce(e.outcome, '') <> 'defer' \
-                        and e.received_at_ms > $2))))) \
+                        and e.received_at_ms > $2) \
+                    or (e.state = 'ready' and e.plugin = t.plugin \
+                        and e.reason_code in ('bulkhead.full', 'bulkhead.open')))))) \
     order by t.due_at_ms, t.received_at_ms, t.id limit $3";
 
 /// The second look at the same order is for what another host leased since the first.

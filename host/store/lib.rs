@@ -6,7 +6,7 @@
 //! Reading order: [`Store`] is the way in. What writes waits for one writer (`writer`), which runs
 //! what waits in line (`queue`, `weight`) as one transaction (`group`): accepting (`accept`, `repeat`), registering
 //! (`register`),
-//! settling (`settlement`, `settle`, `verdict`), claiming (`lease`) and delivering (`sinks`). One
+//! settling (`settlement`, `settle`, `verdict`), claiming (`lease`, `held`) and delivering (`sinks`). One
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
 //! `attempt` (and `recorded`, what back-tests and statistics read of it), `calls`, `audit`; `order` looks
 //! at the first of them. What people may do is in `operators`,
@@ -38,6 +38,8 @@ mod settle;
 mod verdict;
 
 mod lease;
+
+mod held;
 
 mod inbox;
 
@@ -103,6 +105,7 @@ pub use deliveries::{DEAD_LETTERS_MAX, DeadAct, DeadLetter, DeadLetters, Waiting
 pub use documents::{DOCUMENTS_MAX, Document, DocumentRef, ORDERS};
 pub use error::StoreError;
 pub use filter::{COUNT_MAX, Cursor, Filter, SAMPLE_MAX, SEARCH_MAX};
+pub use held::{HELD_FULL, HELD_OPEN, Recall};
 pub use history::{Committed, Effect, HISTORY_MAX, HistoryEntry, RunRecord};
 pub use inbox::{Counts, InboxState, NOTIFICATIONS_MAX, StoredNotification};
 pub use lease::{CLAIM_MAX, ClaimRequest, Job, Lease, MeaningUse};

@@ -91,7 +91,7 @@ fn attempts(
     });
     let lasts = finishing.iter().zip(&verdicts.finishes);
     let lasts = lasts.filter(|(_, verdict)| matches!(verdict, Ok(Settled::Done { .. })));
-    runs.chain(lasts.map(|(end, _)| attempt::of_after(&end.settlement, end.now))).collect()
+    runs.chain(lasts.filter_map(|(end, _)| attempt::of_after(&end.settlement, end.now))).collect()
 }
 
 /// Ends last phases.
@@ -123,7 +123,7 @@ async fn finish(
         };
         let events = match settlement.end {
             AfterEnd::Done => settlement.events.as_slice(),
-            AfterEnd::Retry(..) | AfterEnd::Review(_) => &[],
+            AfterEnd::Retry(..) | AfterEnd::Review(_) | AfterEnd::Hold(..) => &[],
         };
         verdicts.events.extend(events.iter().map(|event| Outgoing {
             business: settlement.lease.business.clone(),
@@ -143,6 +143,11 @@ fn finished(Finishing { settlement, now }: &Finishing) -> RowChange {
         AfterEnd::Done => (InboxState::Done, None, None),
         AfterEnd::Retry(reason, due_at) => (InboxState::After, Some(*due_at), Some(reason)),
         AfterEnd::Review(reason) => (InboxState::Review, None, Some(reason)),
+        AfterEnd::Hold(reason, due_at) => (InboxState::After, Some(*due_at), Some(reason)),
+    };
+    let budget = match &settlement.end {
+        AfterEnd::Hold(..) => Budget::Kept,
+        AfterEnd::Done | AfterEnd::Retry(..) | AfterEnd::Review(_) => Budget::Spent,
     };
     RowChange {
         id: settlement.lease.id.clone(),
@@ -156,7 +161,7 @@ fn finished(Finishing { settlement, now }: &Finishing) -> RowChange {
         scratch: None,
         plugin: None,
         finished_at: due_at.is_none().then_some(*now),
-        budget: Budget::Spent,
+        budget,
         history_id: None,
     }
 }
@@ -347,8 +352,9 @@ macro_rules! change {
              scratch = coalesce(v.new_scratch, inbox.scratch), \
              plugin = coalesce(v.new_plugin, inbox.plugin), finished_at_ms = v.new_finished_ms, \
              history_id = coalesce(v.new_history, inbox.history_id), \
-             attempts_before = case v.budget when 'kept' then inbox.attempts_before + 1 \
-                 when 'anew' then inbox.attempts else inbox.attempts_before end \
+             attempts_before = case when v.budget = 'anew' then inbox.attempts \
+                 when v.budget = 'kept' and inbox.attempts_before < inbox.attempts \
+                 then inbox.attempts_before + 1 else inbox.attempts_before end \
              from v where inbox.id = v.row_id and inbox.lease_owner = v.row_owner \
              and inbox.attempts = v.row_attempt and inbox.state ",
             $states,

@@ -1,5 +1,6 @@
 //! [`Store`]: open it, act on it, look at it, close it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use callgate_core::time::Timestamp;
@@ -16,6 +17,7 @@ use crate::dialect::{Pools, connect};
 use crate::documents::{self, Document, DocumentRef};
 use crate::error::StoreError;
 use crate::group::{Operation, Reply};
+use crate::held::{self, Recall, Recalling};
 use crate::inbox::{self, Counts, StoredNotification};
 use crate::lease::{Claim, ClaimRequest, Job};
 use crate::order::{self, OrderView};
@@ -238,6 +240,22 @@ impl Store {
     /// One small step of retention.
     pub(crate) async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
         self.ask(|reply| Operation::Remove(removal, reply)).await
+    }
+
+    /// Makes notifications due now that are held for a plugin; tells how many.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn recall(&self, recall: Recall, now: Timestamp) -> Result<u64, StoreError> {
+        self.ask(|reply| Operation::Recall(Recalling { recall, now }, reply)).await
+    }
+
+    /// How many notifications are held, by plugin.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn held(&self) -> Result<BTreeMap<String, i64>, StoreError> {
+        held::counts(self.readers()).await
     }
 
     /// The order that is known by this number or alias, with everything about it.

@@ -120,6 +120,11 @@ pub(crate) fn decide(
     let change = match &settlement.outcome {
         Outcome::Retry(reason) => wait(settling, InboxState::Ready, (reason, "retry")),
         Outcome::Defer(reason) => wait(settling, InboxState::Ready, (reason, "defer")),
+        // As one that failed, it keeps its place in its order.
+        Outcome::Hold { reason, plugin } => {
+            let plugin = Some(plugin.clone());
+            RowChange { plugin, ..wait(settling, InboxState::Ready, (reason, "retry")) }
+        }
         Outcome::Park(reason) => {
             if settlement.subject != SubjectSeen::Absent || row.subject.is_none() {
                 return Err(StoreError::invalid("parked without waiting for an order"));
@@ -363,7 +368,7 @@ fn wait(
         reason: Some(reason.clone()),
         outcome: Some(outcome),
         budget: match settling.settlement.outcome {
-            Outcome::Park(_) | Outcome::Defer(_) => Budget::Kept,
+            Outcome::Park(_) | Outcome::Defer(_) | Outcome::Hold { .. } => Budget::Kept,
             Outcome::Retry(_) | Outcome::Advance(_) | Outcome::Keep(_) | Outcome::Review(_) => {
                 Budget::Spent
             }

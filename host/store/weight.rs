@@ -22,7 +22,11 @@ impl Operation {
             Self::Step(stepping, _) => of_step(stepping),
             Self::Remove(removal, _) => of_removal(removal),
             Self::Call(calling, _) => of_call(calling),
-            Self::Claim(..) | Self::Redeliver(..) | Self::Operate(..) | Self::Probe(..) => 0,
+            Self::Claim(..)
+            | Self::Redeliver(..)
+            | Self::Operate(..)
+            | Self::Probe(..)
+            | Self::Recall(..) => 0,
         };
         carried.saturating_add(FIXED)
     }
@@ -47,6 +51,7 @@ fn of_settlement(settlement: &Settlement) -> usize {
         | Outcome::Retry(reason)
         | Outcome::Defer(reason)
         | Outcome::Review(reason) => reason.text.len(),
+        Outcome::Hold { reason, .. } => reason.text.len(),
     };
     let scratch = settlement.scratch.as_ref().map_or(0, String::len);
     let reads = settlement.reads.len().saturating_mul(FIXED);

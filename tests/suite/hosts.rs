@@ -44,6 +44,12 @@ impl Host {
         Self { folder, flags, shell: None, child: None }
     }
 
+    /// Gives the host another configuration, from its next start on: what stands behind that of
+    /// every host instead of the processors of the mall.
+    pub(crate) fn configure(&self, more: &str) {
+        write_configuration(self.folder.path(), more);
+    }
+
     /// The same host behind a shell line that ends with `exec "$@"`.
     pub(crate) fn behind(mut self, shell: &str) -> Self {
         self.shell = Some(shell.to_owned());

@@ -63,6 +63,12 @@ mod kill;
 
 mod races;
 
+mod guest_text;
+
+mod bulkhead;
+
+mod compiling;
+
 mod disk;
 
 mod clients;

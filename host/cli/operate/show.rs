@@ -101,6 +101,27 @@ pub(super) fn progress(answer: &Value) -> String {
     format!("{} of {}, {} left out\n", word("done"), word("total"), word("skipped"))
 }
 
+pub(super) fn bulkheads(answer: &Value) -> String {
+    let rows = rows(&answer["bulkheads"]).flat_map(|gate| {
+        rows(&gate["versions"]).map(move |one| {
+            let of = |name: &str, whole: &Value| format!("{} of {}", cell(&one[name]), cell(whole));
+            let until = one.get("until_ms").filter(|until| !until.is_null());
+            vec![
+                cell(&gate["plugin"]),
+                cell(&one["version"]),
+                cell(&one["state"]),
+                time(&one["since_ms"]),
+                until.map(time).unwrap_or_default(),
+                of("faults", &one["runs"]),
+                of("running", &gate["concurrency"]),
+                cell(&gate["held"]),
+            ]
+        })
+    });
+    let head = ["plugin", "version", "state", "since", "until", "faults", "running", "held"];
+    table(&head, rows)
+}
+
 pub(super) fn audit(answer: &Value) -> String {
     let lines = rows(&answer["audit"]).map(|one| {
         let word = |name: &str| cell(&one[name]);

@@ -21,6 +21,8 @@ mod accepting;
 
 mod claiming;
 
+mod holding;
+
 mod settling;
 
 mod lost;
@@ -110,6 +112,10 @@ stories! {
         a_deferred_notification_lets_its_order_go_on
         ten_hosts_that_claim_one_order_get_it_once
         a_claim_that_finds_nothing_is_empty;
+    holding:
+        what_is_held_spends_nothing_and_keeps_its_place
+        what_is_held_is_called_back_by_plugin_and_number
+        a_last_phase_is_held_and_called_back_too;
     settling:
         an_advance_writes_state_documents_history_and_events_together
         a_meaning_advances_its_order_once

@@ -50,6 +50,8 @@ mod together;
 
 mod unreadable;
 
+mod patience;
+
 mod backup;
 #[path = "../../host/store/tests/conformance/cluster.rs"]
 mod cluster;

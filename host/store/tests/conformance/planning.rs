@@ -1,6 +1,6 @@
 //! PostgreSQL's plans: nothing that a store does reads a large table from end to end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::house::House;
 
@@ -36,6 +36,35 @@ pub(crate) fn scans(log: &str) -> (usize, BTreeSet<String>) {
     (plans, found)
 }
 
+/// How many pages each statement touched, each time, by its beginning.
+#[allow(dead_code, reason = "the bench shows it, the stories do not")]
+pub(crate) fn pages(log: &str) -> BTreeMap<String, Vec<u64>> {
+    let mut found: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut statement = None;
+    for line in log.lines() {
+        if let Some(text) = line.strip_prefix("\tQuery Text: ") {
+            // What follows the list of values says what it is.
+            let text = if text.starts_with("with v") {
+                text.rsplit("))").find(|part| part.len() > 30)
+            } else {
+                Some(text)
+            };
+            statement = text.map(|text| text.trim().chars().take(44).collect::<String>());
+        } else if let (Some(buffers), Some(name)) =
+            (line.strip_prefix("\t  Buffers: shared "), &statement)
+        {
+            // The first line of a plan sums everything up.
+            let parts = buffers
+                .split(' ')
+                .filter(|part| part.starts_with("hit=") || part.starts_with("read="));
+            let numbers = parts.filter_map(|part| part.split_once('=')?.1.parse::<u64>().ok());
+            found.entry(name.clone()).or_default().push(numbers.sum());
+            statement = None;
+        }
+    }
+    found
+}
+
 /// Whether a line of a plan tells of many rows of a large table.
 fn much(line: &str) -> bool {
     let number = |name: &str| {
@@ -59,6 +88,7 @@ pub(crate) async fn explain_everything(house: &House, name: &str) {
         "auto_explain.log_min_duration = 0",
         "auto_explain.log_analyze = on",
         "auto_explain.log_timing = off",
+        "auto_explain.log_buffers = on",
     ] {
         house.execute_text(format!("alter database {name} set {setting}")).await;
     }

@@ -19,8 +19,27 @@ pub(super) fn outcome(
     table: &Table,
 ) -> (Outcome, i64) {
     match result {
-        Ok(draft) => (judge(job, draft, table), 0),
+        Ok(draft) => contended(engine, job, judge(job, draft, table)),
         Err(stop) => stopped(engine, job, stop),
+    }
+}
+
+/// A decision, and when to look again should it lose a race at the commit. A processor that loses
+/// every one, with an expectation that never holds, must not keep the house busy.
+fn contended(engine: &Engine, job: &Job, outcome: Outcome) -> (Outcome, i64) {
+    let races = convert::count(job.lease.attempt()).saturating_sub(RACES_FREE);
+    if races == 0 || !matches!(outcome, Outcome::Advance(_)) {
+        return (outcome, 0);
+    }
+    let backoff = Backoff { attempts_max: u32::MAX, ..engine.settings.retry.backoff() };
+    let delay_ms = backoff.delay_ms(races, None, seed(&job.stored.id)).unwrap_or(0);
+    // It may be the last chance, so only what is too old already is given up.
+    match young_enough(engine, job, 0) {
+        Ok(_) => (outcome, delay_ms),
+        Err(_) => {
+            let text = "what its processor expects of documents does not hold, again and again";
+            (Outcome::Review(Reason::new("engine.races-lost", text)), 0)
+        }
     }
 }
 
@@ -148,3 +167,6 @@ pub(super) fn words(outcome: &Outcome) -> (&'static str, Option<&Reason>) {
         Outcome::Hold { reason, .. } => ("held", Some(reason)),
     }
 }
+
+/// Races that are run again at once.
+const RACES_FREE: u32 = 8;

@@ -42,6 +42,8 @@ pub mod bulkhead;
 
 mod report;
 
+mod labels;
+
 pub mod deliver;
 
 pub(crate) mod backtest;

@@ -6,6 +6,7 @@ use callgate_sandbox::fault::Fault;
 use callgate_store::{Job, Settled};
 
 use super::decide;
+use super::labels::LABELS;
 use super::run::Decided;
 use crate::clock::Stopwatch;
 
@@ -22,14 +23,14 @@ pub(super) fn decision(job: &Job, decided: &Decided, settled: Option<&Settled>, 
     };
     let code = reason.map(|reason| reason.code.to_string()).unwrap_or_default();
     let text = reason.map_or("", |reason| reason.text.as_str());
+    let plugin = decided.run.as_ref().map_or("", |ran| ran.record.plugin.as_str());
     metrics::counter!("callgate_outcomes_total", "business" => job.stored.business.clone(),
-        "outcome" => outcome, "code" => code.clone())
+        "outcome" => outcome, "code" => LABELS.of(plugin, &code).to_owned())
     .increment(1);
     metrics::counter!("callgate_attempts_total", "step" => "run",
         "class" => class(decided, outcome))
     .increment(1);
     let duration_us = watch.elapsed_us();
-    let plugin = decided.run.as_ref().map_or("", |ran| ran.record.plugin.as_str());
     let attempt = job.lease.attempt();
     if let Outcome::Hold { .. } = decided.outcome {
         // Thousands, again and again: the change of the breaker made a line of its own.

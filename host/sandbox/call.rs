@@ -7,7 +7,7 @@ use crate::bindings::callgate::processor::types::PhaseError;
 use crate::bindings::exports::callgate::processor::phases::{CommitInfo, Transition};
 use crate::bindings::exports::callgate::processor::plugin as wit;
 use crate::bindings::{Processor, ProcessorPre};
-use crate::cpu::Watched;
+use crate::cpu::watched;
 use crate::fault::{self, Fault, FaultKind, Halt, Phase};
 use crate::limits::REASON_BYTES;
 use crate::outside::{DocumentRef, Outside};
@@ -28,7 +28,7 @@ impl Plugin {
         let state = RunState::running(self.terms.clone(), input, outside);
         let mark = state.mark.clone();
         let mut session = Session::open(&self.rooms.engine, state);
-        let result = Watched::new(mark, session.before_commit(&self.pre)).await;
+        let result = watched(mark, session.before_commit(&self.pre)).await;
         session.report(result)
     }
 
@@ -46,7 +46,7 @@ impl Plugin {
         let state = RunState::running(self.terms.clone(), input, outside);
         let mark = state.mark.clone();
         let mut session = Session::open(&self.rooms.engine, state);
-        let result = Watched::new(mark, session.after_commit(&self.pre, commit)).await;
+        let result = watched(mark, session.after_commit(&self.pre, commit)).await;
         session.report(result)
     }
 }

@@ -3,18 +3,17 @@
 //! Ticks alone would not do: one call of the host or one copy of all its memory can last longer
 //! than many ticks, and a guest that does nothing else would get many times what it may have.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
 
 /// The processor time that the thread of a run had used when it was last looked at.
 ///
-/// A run moves from thread to thread at its yields; [`Watched`] sets the mark anew each time.
+/// A run moves from thread to thread at its yields; [`watched`] sets the mark anew each time.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Mark(Arc<AtomicU64>);
 
@@ -30,25 +29,14 @@ impl Mark {
     }
 }
 
-/// A future that sets a mark whenever it is given a thread.
-pub(crate) struct Watched<F> {
-    mark: Mark,
-    inner: Pin<Box<F>>,
-}
-
-impl<F> Watched<F> {
-    pub(crate) fn new(mark: Mark, inner: F) -> Self {
-        Self { mark, inner: Box::pin(inner) }
-    }
-}
-
-impl<F: Future> Future for Watched<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.mark.set();
-        self.inner.as_mut().poll(context)
-    }
+/// Runs a future, and sets a mark whenever it is given a thread.
+pub(crate) async fn watched<T>(mark: Mark, run: impl Future<Output = T>) -> T {
+    let mut run = pin!(run);
+    poll_fn(|context| {
+        mark.set();
+        run.as_mut().poll(context)
+    })
+    .await
 }
 
 fn used() -> u64 {

@@ -9,7 +9,7 @@ use crate::bindings::ProcessorPre;
 use crate::bindings::exports::callgate::processor::plugin as wit;
 use crate::call::Session;
 use crate::compile::compile;
-use crate::cpu::Watched;
+use crate::cpu::watched;
 use crate::descriptor::{Claimed, Descriptor, Edge, Route};
 use crate::engine::{Rooms, Sandbox};
 use crate::fault::Fault;
@@ -283,7 +283,7 @@ async fn describe_once(
     let state = RunState::describing(terms.clone());
     let mark = state.mark.clone();
     let mut session = Session::open(&rooms.engine, state);
-    let described = Watched::new(mark, session.describe(pre)).await;
+    let described = watched(mark, session.describe(pre)).await;
     let described = described.map_err(LoadError::Describe)?;
     Ok(described.into())
 }

@@ -132,7 +132,7 @@ pub(crate) fn decide(
             wait(settling, InboxState::Parked, (reason, "park"))
         }
         Outcome::Keep(_) | Outcome::Review(_) if !holds(known, row, settlement) => {
-            writes.rows.push(again(settling));
+            writes.rows.push(lost(settling));
             return Ok(Settled::Conflict);
         }
         Outcome::Keep(reason) => end(settling, InboxState::Done, (reason, "keep")),
@@ -160,7 +160,7 @@ fn advance(
     }
     let plan = if holds(known, row, settlement) { plan(known, row, settling, step)? } else { None };
     let Some(plan) = plan else {
-        writes.rows.push(again(settling));
+        writes.rows.push(lost(settling));
         return Ok(Settled::Conflict);
     };
     let before = held_order(known, row).cloned();
@@ -356,6 +356,12 @@ fn change(settling: &Settling, state: InboxState) -> RowChange {
 /// Back to the start, at once.
 fn again(settling: &Settling) -> RowChange {
     RowChange { budget: Budget::Kept, ..change(settling, InboxState::Ready) }
+}
+
+/// Back to the start after a lost race, when the worker says: a processor can lose each one, with
+/// an expectation that never holds.
+fn lost(settling: &Settling) -> RowChange {
+    RowChange { due_at: Some(settling.settlement.due_at.max(settling.now)), ..again(settling) }
 }
 
 fn wait(

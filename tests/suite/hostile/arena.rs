@@ -53,6 +53,8 @@ impl Arena {
             "sandbox.slots=8".to_owned(),
             "engine.retry.attempts_max=1".to_owned(),
             "engine.poll_ms=50".to_owned(),
+            // Enough for nine lost races.
+            "engine.retry.age_max_ms=2000".to_owned(),
         ];
         let house = House::open(folder, flags.to_vec());
         let settings = callgate_store::Settings { url, ..Default::default() };
@@ -109,8 +111,16 @@ impl Arena {
         }
         let told = &shown["notifications"][0];
         let text = told["reason"].as_str().unwrap_or_default();
-        let found = (told["state"].as_str(), told["reason_code"].as_str());
         let name = &attack.name;
+        // "*" stands for what differs each time.
+        let code = told["reason_code"].as_str().map(|code| match attack.end {
+            End::Review(expected, _) if expected.ends_with('*') => {
+                assert!(code.starts_with(expected.trim_end_matches('*')), "{name}: {code}");
+                expected
+            }
+            End::Review(..) | End::Done(_) | End::Ignored(_) => code,
+        });
+        let found = (told["state"].as_str(), code);
         let (expected, words) = match attack.end {
             End::Review(code, words) => ((Some("review"), Some(code)), words),
             End::Done(_) => ((Some("done"), None), ""),
@@ -159,6 +169,15 @@ impl Arena {
     async fn round(&self, at_once: usize) {
         let strikes = self.attacks.iter().map(|attack| self.strike(attack));
         futures_util::stream::iter(strikes).for_each_concurrent(at_once, |strike| strike).await;
+    }
+
+    /// A guest that makes up codes has no more series of a metric than are kept for each plugin.
+    async fn labels_are_few(&self) {
+        let fickle = self.attacks.iter().find(|attack| attack.name == "other-codes");
+        let strikes = (0..40).map(|_| self.strike(fickle.expect("it is there")));
+        futures_util::stream::iter(strikes).for_each_concurrent(8, |strike| strike).await;
+        let line = "callgate_outcomes_total{business=\"EVIL\",outcome=\"review\",code=\"plugin.other\"}";
+        assert!(self.house.metric(line).await >= 8, "the rest is counted together");
     }
 
     /// Memory of the server that is in use, in KiB.
@@ -236,6 +255,7 @@ async fn no_attack_harms(url: Option<String>) {
     let attacks = arena.attacks.len().saturating_mul(ROUNDS);
     eprintln!("{attacks} attacks: {before} KiB before, {after} KiB afterwards");
     assert!(after < before.saturating_add(GROWTH_KIB), "{before} KiB grew to {after} KiB");
+    arena.labels_are_few().await;
     let log = arena.house.log();
     assert!(!log.contains("panicked"), "{log}");
     assert!(!log.contains('\u{1b}'), "a guest wrote to the terminal");
@@ -255,7 +275,7 @@ async fn no_attack_harms_server_or_neighbour_on_postgres() {
 }
 
 /// How often everything happens again once memory was looked at.
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 3;
 
 /// What may come and go between two looks: each of the eight slots may keep 4 MiB.
 const GROWTH_KIB: u64 = 48 << 10;

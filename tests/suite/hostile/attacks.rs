@@ -224,6 +224,8 @@ fn trespasses() -> Vec<Attack> {
             text("preload.wat"),
             End::Review("sandbox.contract", "`vaults` is not granted"),
         ),
+        harm("absent_subject", Phase::Save, "engine.races-lost", "does not hold"),
+        told("other-codes", &text("fickle.wat"), Phase::Check, "plugin.c*"),
         scratch("deep-scratch-obeyed", 64, "ok"),
         scratch("deep-scratch", 65, "nested 65 deep, limit is 64"),
     ]

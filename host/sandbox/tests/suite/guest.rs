@@ -18,7 +18,9 @@ use callgate_sandbox::run::{
 #[path = "../../../../tests/hostile/wrap.rs"]
 mod wrap;
 
-pub(crate) use wrap::{PHASES, attacking, component, component_of, file, speaking, text};
+pub(crate) use wrap::{
+    PHASES, attacking, component, component_of, embed, file, module, speaking, text,
+};
 
 /// One sandbox for all tests: each attack happens beside all others.
 pub(crate) fn sandbox() -> &'static Sandbox {

@@ -8,6 +8,7 @@ use crate::guest::{
     attack, attack_with, attacking, component, file, load, load_source, patient, run, said, source,
     speaking, text,
 };
+use crate::random::resident_kib;
 
 fn with_limits(fields: &str, limits: Limits) -> Source {
     Source { limits, ..source(component(fields)) }
@@ -109,11 +110,4 @@ async fn memory_that_is_touched_is_given_back() {
     let grown = resident_kib().saturating_sub(before);
     assert!(grown < 200 << 10, "{grown} KiB more than before");
     drop(load(file("good.wat")).await);
-}
-
-/// Memory of this process that is in use, in KiB.
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

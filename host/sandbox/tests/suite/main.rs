@@ -6,6 +6,7 @@
 )]
 
 mod attacks;
+mod babble;
 mod calls;
 mod good;
 mod guest;
@@ -13,5 +14,6 @@ mod hardening;
 mod imports;
 mod loading;
 mod pairs;
+mod random;
 mod registry;
 mod running;

@@ -303,7 +303,7 @@ impl<'a> Story<'a> {
             (Outcome::Advance(_), Some(_)) if self.used.contains(&meaning) => {
                 ((InboxState::Done, None), Settled::Repeated)
             }
-            (_, _) if !held => (again, Settled::Conflict),
+            (_, _) if !held => ((InboxState::Ready, Some(now + 50)), Settled::Conflict),
             (Outcome::Keep(_), order) => ((InboxState::Done, None), standing(order, 0)),
             (Outcome::Review(_), order) => ((InboxState::Review, None), standing(order, 0)),
             (Outcome::Advance(step), order) => {

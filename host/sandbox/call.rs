@@ -254,10 +254,11 @@ impl Session {
 
     fn report<T>(mut self, result: Result<T, Stop>) -> Report<T> {
         let state = self.store.data_mut();
-        let (scratch, reads, answers) = match state.run_if_any() {
+        let (scratch, reads, answers, calls) = match state.run_if_any() {
             Some(run) => {
                 let scratch = std::mem::take(&mut run.input.scratch);
-                (scratch, run.staging.reads(), run.staging.answers())
+                let calls = std::mem::take(&mut run.heard);
+                (scratch, run.staging.reads(), run.staging.answers(), calls)
             }
             None => Default::default(),
         };
@@ -267,6 +268,7 @@ impl Session {
             scratch,
             reads,
             answers,
+            calls,
             log_lines: state.meter.log_lines,
             log_lines_dropped: state.meter.log_lines_dropped,
             host_calls: state.meter.host_calls,

@@ -135,6 +135,19 @@ pub struct CallAnswer {
     pub body: Vec<u8>,
 }
 
+/// A call that a run made, and what it was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// How it is known again.
+    pub name: CallName,
+    /// The endpoint.
+    pub endpoint: String,
+    /// SHA-256 of what was asked: [`CallRequest::digest`].
+    pub digest: String,
+    /// The answer, or why there is none.
+    pub answer: Result<CallAnswer, CallError>,
+}
+
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {

@@ -10,7 +10,7 @@ use wasmtime::UpdateDeadline;
 use crate::cpu::Mark;
 use crate::fault::{Halt, Phase};
 use crate::grants::Grants;
-use crate::http::{CallAnswer, CallError, CallName, CallRequest};
+use crate::http::{CallAnswer, CallError, CallName, CallRequest, Heard};
 use crate::limits::Limits;
 use crate::meter::{MemoryMeter, Meter};
 use crate::outside::{Document, DocumentRef, Outside, OutsideError};
@@ -57,6 +57,8 @@ pub(crate) struct Run {
     events_in_phase: u32,
     ids_in_phase: u32,
     calls_in_phase: u32,
+    /// What the guest was told of its calls.
+    pub(crate) heard: Vec<Heard>,
     outside_left: Duration,
     http_left: Duration,
 }
@@ -89,6 +91,7 @@ impl RunState {
             events_in_phase: 0,
             ids_in_phase: 0,
             calls_in_phase: 0,
+            heard: Vec::new(),
             outside_left: Duration::from_millis(terms.limits.outside_ms.into()),
             http_left: Duration::from_millis(terms.limits.http_ms.into()),
         };
@@ -182,7 +185,16 @@ impl RunState {
         run.http_left = run.http_left.saturating_sub(waited.min(endpoint));
         run.outside_left = run.outside_left.saturating_sub(beyond);
         self.deadline = self.deadline.checked_add(waited).unwrap_or(self.deadline);
-        answer.ok()
+        let answer = answer.ok();
+        // Where there is none in time, the guest is told of a failed call.
+        let unanswered = || Err(CallError::Failed("the call was not recorded in time".to_owned()));
+        run.heard.push(Heard {
+            name: request.name.clone(),
+            endpoint: request.endpoint.clone(),
+            digest: request.digest(),
+            answer: answer.clone().unwrap_or_else(unanswered),
+        });
+        answer
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use callgate_core::order::{State, Table};
-use callgate_sandbox::outside::DocumentRef;
 use callgate_sandbox::run::{Draft, Event, Expect, Stop, Write};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -23,7 +22,7 @@ pub(crate) struct Decision {
     /// Fuel of all phases.
     pub(crate) fuel: u64,
     /// What it asked for that the record does not have.
-    pub(crate) unrecorded: Vec<DocumentRef>,
+    pub(crate) unrecorded: Vec<String>,
 }
 
 /// What kind of end a run takes.

@@ -37,7 +37,7 @@ pub(crate) enum Kind {
     Write,
     /// An event.
     Event,
-    /// B reads what the recorded run did not read.
+    /// B reads or calls what the recorded run did not.
     Read,
 }
 
@@ -63,7 +63,7 @@ impl Kind {
             Self::State => "state",
             Self::Write => "writes",
             Self::Event => "emits",
-            Self::Read => "reads what the recorded run did not read:",
+            Self::Read => "asks what the recorded run did not ask:",
         }
     }
 }
@@ -100,7 +100,7 @@ pub(crate) fn compare(a: &Decision, b: &Decision) -> Vec<Difference> {
     }
     // What the recorded run could not read either is no difference.
     for name in b.unrecorded.iter().filter(|name| !a.unrecorded.contains(name)) {
-        found.push(Difference::new(Kind::Read, name.to_string()));
+        found.push(Difference::new(Kind::Read, name.as_str()));
     }
     found.truncate(DIFFERENCES_MAX);
     found
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn what_only_b_reads_is_a_difference() {
         let (a, mut b) = (decision(Ok(draft())), decision(Ok(draft())));
-        b.unrecorded = vec![name("new")];
+        b.unrecorded = vec![name("new").to_string()];
         assert_eq!(compare(&a, &b), [told(Kind::Read, "ledger/new", None, None)]);
         assert_eq!(compare(&b, &b), []);
     }

@@ -7,6 +7,7 @@ use callgate_sandbox::run::{Draft, Report, RunInput, RunMode};
 use callgate_store::{Job, StoredNotification};
 use serde::{Deserialize, Serialize};
 
+use super::calls::Kept;
 use super::decision::digest;
 use crate::engine::{convert, decide};
 
@@ -21,6 +22,9 @@ pub(crate) struct Inputs {
     /// Everything that was read, and what was not there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     documents: Vec<Found>,
+    /// Outgoing calls, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    calls: Vec<Kept>,
     attempt: u32,
     now_ms: u64,
     mode: Mode,
@@ -86,6 +90,7 @@ impl Inputs {
             form: FORM,
             subject: subject.map(|subject| Found::of(subject.name.clone(), Some(subject))),
             documents: answers.map(|(name, found)| Found::of(name, found)).collect(),
+            calls: std::mem::take(&mut report.calls).into_iter().map(Kept::of).collect(),
             attempt: decide::attempts(job),
             now_ms: convert::unsigned(now.as_ms()),
             mode: convert::mode(&job.stored).into(),
@@ -136,6 +141,11 @@ impl Inputs {
     pub(crate) fn answer(&self, name: &DocumentRef) -> Option<Option<Document>> {
         let fits = |one: &&Found| one.collection == name.collection && one.key == name.key;
         self.documents.iter().find(fits).map(Found::document)
+    }
+
+    /// The outgoing calls, in order.
+    pub(super) fn calls(&self) -> &[Kept] {
+        &self.calls
     }
 
     /// Whether lines of a level were wanted.
@@ -237,6 +247,7 @@ pub(super) mod tests {
             form: FORM,
             subject: None,
             documents: vec![found("there", Some(content)), found("absent", None)],
+            calls: Vec::new(),
             attempt: 2,
             now_ms: 7,
             mode: Mode::Replay,
@@ -245,6 +256,11 @@ pub(super) mod tests {
             config: "c".to_owned(),
             proposed: "p".to_owned(),
         }
+    }
+
+    /// The same with calls.
+    pub(crate) fn with_calls(calls: Vec<super::Kept>) -> Inputs {
+        Inputs { calls, ..inputs() }
     }
 
     #[test]

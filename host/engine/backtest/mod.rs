@@ -1,9 +1,11 @@
 //! What another version would have done: recorded runs are run again, by the version that ran and
 //! by another one, and what they decide is compared. Nothing is written.
 //!
-//! Reading order: `inputs` (what is kept of a run), `recorded` (an outside that answers from it),
+//! Reading order: `inputs` with `calls` (what is kept of a run), `recorded` (an outside that answers from it),
 //! `trial` (one run again), `decision` and `difference` (what is compared, with `paths` for JSON),
 //! `walk` (a stored range, page by page), `summary` (what came of it).
+
+mod calls;
 
 mod decision;
 

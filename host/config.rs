@@ -4,23 +4,30 @@
 //! in, so what the documentation says is what the program does.
 //!
 //! Reading order: this file, `source` (layers and merging), `secrets` (`x_file`, `x_env`),
-//! `channels`, `plugins`, `sinks`.
+//! `channels`, `plugins`, `packages` (whose keys sign plugins, and for what), `endpoints`, `sinks`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use callgate_package::Policies;
+use callgate_sandbox::compile::Compiler;
 use callgate_sandbox::engine::SandboxSettings;
 use serde::Deserialize;
 
 use crate::engine;
 use crate::inbound::channel::Channel;
 use crate::inbound::{ListenerSettings, tokens::Operators, tokens::TokenHashes};
+use crate::outbound::endpoints::EndpointSettings;
 use crate::telemetry;
 
 pub mod channels;
 
 pub mod plugins;
+
+mod packages;
+
+mod endpoints;
 
 mod sinks;
 
@@ -49,16 +56,24 @@ pub struct Config {
     pub engine: engine::Settings,
     /// The sandbox as a whole.
     pub sandbox: SandboxSettings,
+    /// What is in force.
+    pub fleet: engine::fleet::Settings,
     /// The log.
     pub log: telemetry::Settings,
     /// Tokens by business.
     pub businesses: BTreeMap<String, TokenHashes>,
+    /// Who signs plugins for which business, and what they may ask for.
+    pub policies: Policies,
     /// Channels by name.
     pub channels: BTreeMap<String, Arc<Channel>>,
     /// Plugins by name.
     pub plugins: BTreeMap<String, plugins::PluginSettings>,
+    /// What processors may call.
+    pub endpoints: Vec<EndpointSettings>,
     /// Where events go.
     pub sinks: Vec<engine::deliver::SinkSettings>,
+    /// Where components are compiled: no key, the program that runs says.
+    pub compiler: Compiler,
 }
 
 impl Config {
@@ -68,10 +83,12 @@ impl Config {
     /// The first mistake, with its key, what was found and what was expected.
     pub fn load(layers: &Layers) -> Result<Self, ConfigError> {
         let (mut table, folder) = source::merge(layers)?;
-        let businesses = businesses(take(&mut table, "businesses")?)?;
+        let (businesses, policies) = businesses(take(&mut table, "businesses")?, &folder)?;
         let names: Vec<&str> = businesses.keys().map(String::as_str).collect();
         let channels = channels::open(take(&mut table, "channels")?, &names, &folder)?;
         let plugins = plugins::read(take(&mut table, "plugins")?, &names, &folder)?;
+        let endpoints = endpoints::open(take(&mut table, "endpoints")?, &names, &folder)?;
+        endpoints::check_grants(&plugins, &endpoints)?;
         let sinks = sinks::open(take(&mut table, "sinks")?, &names, &folder)?;
         let named = named_operators(take(&mut table, "operators")?)?;
         let rooms: Rooms = read(toml::Value::Table(table), "")?;
@@ -80,20 +97,29 @@ impl Config {
                 .check()
                 .map_err(|(field, problem)| ConfigError::new(format!("{room}.{field}"), problem))?;
         }
+        rooms
+            .engine
+            .check()
+            .map_err(|(field, problem)| ConfigError::new(format!("engine.{field}"), problem))?;
+        let plugins = plugins::check(plugins, rooms.engine.breaker)?;
         let config = Self {
             public: rooms.public,
             private: rooms.private,
             operators: operators(named, rooms.operator),
-            store: store_beside(rooms.store, &folder),
             retention: retention_beside(rooms.retention, &folder),
             engine: rooms.engine,
-            sandbox: sandbox_beside(rooms.sandbox, &folder),
+            sandbox: sandbox_beside(rooms.sandbox, &rooms.store.url, &folder),
+            fleet: fleet(rooms.fleet)?,
+            store: store_beside(rooms.store, &folder),
             log: rooms.log,
             businesses,
+            policies,
             channels,
             plugins,
+            endpoints,
             sinks,
             folder,
+            compiler: Compiler::Here,
         };
         Ok(config)
     }
@@ -110,18 +136,24 @@ struct Rooms {
     retention: callgate_store::RetentionSettings,
     engine: engine::Settings,
     sandbox: SandboxSettings,
+    fleet: engine::fleet::Settings,
     log: telemetry::Settings,
 }
 
-fn businesses(table: toml::Table) -> Result<BTreeMap<String, TokenHashes>, ConfigError> {
-    table
-        .into_iter()
-        .map(|(name, value)| {
-            let key = format!("businesses.{name}");
-            check_name(&key, &name, NAME_OF_BUSINESS)?;
-            Ok((name, read(value, &key)?))
-        })
-        .collect()
+fn businesses(
+    table: toml::Table,
+    folder: &Path,
+) -> Result<(BTreeMap<String, TokenHashes>, Policies), ConfigError> {
+    let (mut tokens, mut policies) = (BTreeMap::new(), BTreeMap::new());
+    for (name, mut value) in table {
+        let key = format!("businesses.{name}");
+        check_name(&key, &name, NAME_OF_BUSINESS)?;
+        if let Some(fields) = value.as_table_mut() {
+            policies.insert(name.clone(), packages::take_policy(fields, &key, folder)?);
+        }
+        tokens.insert(name, read(value, &key)?);
+    }
+    Ok((tokens, Policies::new(policies)))
 }
 
 /// Operators with names of their own. `operator` is the name of who has none.
@@ -168,11 +200,36 @@ fn retention_beside(
     retention
 }
 
-/// So does the folder of compiled processors; an empty path means none.
-fn sandbox_beside(mut sandbox: SandboxSettings, folder: &Path) -> SandboxSettings {
-    sandbox.cache_dir =
-        sandbox.cache_dir.filter(|path| !path.as_os_str().is_empty()).map(|path| folder.join(path));
+/// So does the folder of compiled processors. Where nothing is said, SQLite has one of its own
+/// beside the database file; a PostgreSQL host has none, for nobody but its operator knows where
+/// such a folder belongs.
+fn sandbox_beside(mut sandbox: SandboxSettings, url: &str, folder: &Path) -> SandboxSettings {
+    let said = sandbox.cache_dir.filter(|path| !path.as_os_str().is_empty());
+    sandbox.cache_dir = match said {
+        Some(path) if path.as_os_str() == NO_CACHE => None,
+        Some(path) => Some(folder.join(path)),
+        None => url.strip_prefix("sqlite://").map(|file| folder.join(format!("{file}.compiled"))),
+    };
     sandbox
+}
+
+/// The word for no folder of compiled processors.
+const NO_CACHE: &str = "none";
+
+/// Holds the delays and the budget of the fleet against their bounds.
+fn fleet(settings: engine::fleet::Settings) -> Result<engine::fleet::Settings, ConfigError> {
+    for (field, found, least, most) in [
+        ("retry_ms", settings.retry_ms, 100, 3_600_000),
+        ("report_ms", settings.report_ms, 1_000, 3_600_000),
+        ("budget_runs", settings.budget_runs, 1, 1_000_000),
+        ("budget_percent", settings.budget_percent, 0, 100),
+    ] {
+        if !(least..=most).contains(&found) {
+            let problem = format!("found {found}, expected {least} to {most}");
+            return Err(ConfigError::new(format!("fleet.{field}"), problem));
+        }
+    }
+    Ok(settings)
 }
 
 /// Reads one value, naming the key of a mistake.

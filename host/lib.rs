@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`inbound`] is where bytes come in, [`engine`] is where work is done; both stand
 //! on the crates core, store and sandbox. [`config`] gathers the settings, [`cli`] the commands.
-//! [`server`] puts the rooms together.
+//! [`packages`] decides which plugins are let in, [`server`] puts the rooms together.
 
 pub mod clock;
 
@@ -16,6 +16,8 @@ pub mod outbound;
 pub mod engine;
 
 pub mod config;
+
+pub mod packages;
 
 pub mod server;
 

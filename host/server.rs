@@ -6,26 +6,34 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use callgate_sandbox::engine::Sandbox;
-use callgate_sandbox::grants::Grants;
-use callgate_sandbox::load::Source;
+use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::registry::Registry;
 use callgate_store::{Retention, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::engine::bulkhead::{Bulkhead, BulkheadSettings};
 use crate::engine::deliver::{self, Delivery, Sink};
+use crate::engine::fleet::{Fleet, Parts};
+use crate::engine::shadow::Shadows;
 use crate::engine::{self, Engine};
 use crate::inbound::callback::{Intake, Place};
-use crate::inbound::listener;
+use crate::inbound::listener::{self, Pushes};
 use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
+use crate::inbound::ready::Ready;
 use crate::inbound::{Finished, ListenerSettings, operator, orders};
+use crate::outbound::endpoints::Endpoints;
+use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
+
+mod guests;
+
+use guests::Guests;
 
 /// A server that listens and works.
 #[derive(Debug)]
@@ -37,7 +45,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     store: Store,
-    guests: Option<Runtime>,
+    _guests: Guests,
 }
 
 impl Server {
@@ -53,22 +61,41 @@ impl Server {
         clock: Clock,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Self> {
-        let registry = plugins(&config).await?;
+        let Loaded { sandbox, plugins } = plugins(&config).await?;
         let sinks = sinks(&config).await?;
+        let endpoints = Endpoints::open(config.endpoints.clone()).await?;
         let public = bind(&config.public, "public.listen").await?;
         let private = bind(&config.private, "private.listen").await?;
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
-        let guests = guests()?;
+        let guests = Guests::start(&config.engine)?;
+        let bulkhead = bulkhead(&config, &plugins, &clock)?;
+        let owner = uuid::Uuid::now_v7().to_string();
+        let shadow_sandbox = sandbox.clone();
+        let fleet = Fleet::start(Parts {
+            store: store.clone(),
+            sandbox,
+            policies: config.policies.clone(),
+            configured: plugins,
+            guests: guests.handle(),
+            clock: clock.clone(),
+            settings: config.fleet.clone(),
+            host: owner.clone(),
+        })
+        .await?;
         let engine = Engine {
             store: store.clone(),
-            registry,
-            guests: guests.handle().clone(),
+            shadows: Shadows::new(shadow_sandbox, config.policies.clone()),
+            registry: fleet.in_force(),
+            trials: fleet.trials(),
+            bulkhead: bulkhead.clone(),
+            guests: guests.handle(),
             clock: clock.clone(),
             settings: config.engine.clone(),
+            endpoints: Arc::new(endpoints),
             finished: finished.clone(),
-            owner: uuid::Uuid::now_v7().to_string(),
+            owner,
         };
         let delivery = Delivery {
             store: store.clone(),
@@ -80,8 +107,17 @@ impl Server {
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend([
             tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
+            tokio::spawn(engine::bulkhead::recall(engine.clone(), stopped.clone())),
+            tokio::spawn(engine::shadow::follow(engine.clone(), stopped.clone())),
+            tokio::spawn(Arc::clone(&fleet).follow(config.engine.poll_ms, stopped.clone())),
             tokio::spawn(engine::work(engine, stopped.clone())),
-            serve_private(private, &config, &store, (&clock, metrics), stopped.clone()),
+            serve_private(
+                private,
+                &config,
+                (&store, fleet),
+                (&clock, metrics, bulkhead),
+                stopped.clone(),
+            ),
             serve_public(public, &config, &store, (&clock, finished), stopped.clone()),
         ]);
         tasks.extend(
@@ -90,7 +126,7 @@ impl Server {
             }),
         );
         let (public, private) = addresses;
-        Ok(Self { public, private, stop, tasks, store, guests: Some(guests) })
+        Ok(Self { public, private, stop, tasks, store, _guests: guests })
     }
 
     /// Ends when a part of the server has ended by itself, which none should.
@@ -113,52 +149,62 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A runtime may not be waited for inside another one.
-        if let Some(guests) = self.guests.take() {
-            guests.shutdown_background();
-        }
+/// The gates in front of the plugins.
+fn bulkhead(config: &Config, plugins: &[Arc<Plugin>], clock: &Clock) -> anyhow::Result<Bulkhead> {
+    let engine = &config.engine;
+    let mut breakers = BTreeMap::new();
+    for (name, plugin) in &config.plugins {
+        let Some(breaker) = plugin.breaker(engine.breaker) else { continue };
+        // A processor calls itself `shop/orders`; a section cannot, so the last part will do.
+        let names = plugins.iter().map(|one| one.descriptor().name.as_str());
+        let mut named = names.filter(|one| *one == name || one.rsplit('/').next() == Some(name));
+        let (Some(one), None) = (named.next(), named.next()) else {
+            anyhow::bail!(
+                "plugins.{name}.breaker: exactly one processor must call itself {name} or \
+                 .../{name}; name the section as its processor calls itself"
+            );
+        };
+        breakers.insert(one.to_owned(), breaker);
     }
+    let slots = usize::try_from(config.sandbox.slots).unwrap_or(usize::MAX);
+    let settings = BulkheadSettings {
+        concurrency: (engine.workers.min(slots) / 4).max(1),
+        breaker: engine.breaker,
+        breakers,
+        hold: engine.hold,
+    };
+    Ok(Bulkhead::new(settings, clock.clone()))
 }
 
-/// Threads for guests alone.
-fn guests() -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .thread_name("guests")
-        .enable_all()
-        .build()
-        .context("the runtime for guests cannot be started")
+/// The sandbox, and the plugins of the configuration.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Where they were compiled.
+    pub sandbox: Sandbox,
+    /// In the order of their names in the configuration.
+    pub plugins: Vec<Arc<Plugin>>,
 }
 
-/// Loads every plugin and builds the registry.
+/// Loads every plugin of the configuration, and sees that they can be in force together.
 ///
 /// # Errors
 /// Which plugin is refused, and why.
-pub async fn plugins(config: &Config) -> anyhow::Result<Arc<Registry>> {
-    let sandbox = Sandbox::new(config.sandbox.clone()).context("sandbox")?;
+pub async fn plugins(config: &Config) -> anyhow::Result<Loaded> {
+    let sandbox = Sandbox::with_compiler(config.sandbox.clone(), config.compiler.clone())
+        .context("sandbox")?;
     let mut loaded = Vec::new();
     for (name, settings) in &config.plugins {
-        let file = settings.file.display();
-        let bytes = tokio::fs::read(&settings.file)
-            .await
-            .with_context(|| format!("plugins.{name}.file: {file} cannot be read"))?;
-        let source = Source {
-            bytes,
-            limits: settings.limits.clone(),
-            grants: Grants {
-                businesses: Some(settings.businesses.iter().cloned().collect()),
-                ..settings.grants.clone()
-            },
-            config: settings.config.clone(),
-        };
-        let plugin = sandbox
-            .load(source)
-            .await
-            .with_context(|| format!("plugins.{name}: {file} is refused"))?;
+        let Package { source, admitted } = packages::read(name, settings, &config.policies).await?;
+        let refused = || format!("plugins.{name}: {} is refused", settings.file.display());
+        let plugin = sandbox.load(source).await.with_context(refused)?;
+        if let Some(admitted) = admitted {
+            let checked = admitted.check_descriptor(plugin.descriptor());
+            checked.map_err(packages::coded).with_context(refused)?;
+        }
         loaded.push(Arc::new(plugin));
     }
-    Ok(Arc::new(Registry::build(loaded).context("plugins")?))
+    Registry::build(loaded.clone()).context("plugins")?;
+    Ok(Loaded { sandbox, plugins: loaded })
 }
 
 /// Opens every sink.
@@ -185,7 +231,8 @@ fn retention(
         return Ok(Vec::new());
     }
     let owner = uuid::Uuid::now_v7().to_string();
-    let retention = Retention::new(store.clone(), settings.clone(), owner)?;
+    let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+    let retention = Retention::new(store.clone(), settings.clone(), owner, sinks)?;
     let (clock, stopped) = (clock.clone(), stopped.clone());
     Ok(vec![tokio::spawn(engine::retain(retention, settings, clock, stopped))])
 }
@@ -217,8 +264,8 @@ fn serve_public(
 fn serve_private(
     listener: TcpListener,
     config: &Config,
-    store: &Store,
-    (clock, metrics): (&Clock, PrometheusHandle),
+    (store, fleet): (&Store, Arc<Fleet>),
+    (clock, metrics, bulkhead): (&Clock, PrometheusHandle, Bulkhead),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let channels: BTreeMap<String, String> = config
@@ -226,6 +273,8 @@ fn serve_private(
         .values()
         .map(|channel| (channel.name.clone(), channel.business.clone()))
         .collect();
+    let operators = Arc::new(config.operators.clone());
+    let pushes = Pushes::new(Arc::clone(&operators), config.sandbox.component_bytes_max);
     let router = orders::router(Orders {
         store: store.clone(),
         businesses: Arc::new(config.businesses.clone()),
@@ -235,11 +284,15 @@ fn serve_private(
     .merge(operator::router(Operator {
         store: store.clone(),
         metrics,
-        operators: Arc::new(config.operators.clone()),
+        operators: Arc::clone(&operators),
+        plugins: fleet,
+        budget: config.fleet.budget(),
         clock: clock.clone(),
         reviews: Arc::default(),
+        ready: Arc::new(Ready::new(store.clone(), clock.clone())),
+        bulkheads: Arc::new(move || bulkhead.view()),
     }));
-    let private = listener::Private::new(router, config.private.clone());
+    let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);
     tokio::spawn(listener::serve(listener, config.private.clone(), answer, stopped))
 }

@@ -88,7 +88,7 @@ fn describe() {
     describe_counter!(
         "callgate_attempts_total",
         "Ended attempts by step (run, after) and class (advance, keep, ignore, park, retry, fault, \
-         reject, review, repeated, conflict, released, lost-lease, unsettled, done)."
+         reject, review, held, repeated, conflict, released, lost-lease, unsettled, done)."
     );
     describe_counter!("callgate_replayed_total", "Notifications replayed by replays of many.");
     describe_gauge!("callgate_review", "Notifications that wait for a person, by reason code.");
@@ -111,6 +111,7 @@ fn describe() {
     );
     describe_gauge!("callgate_sink_circuit_open", "1 while a sink is left in peace.");
     describe_gauge!("callgate_sink_held", "Events that failed or wait behind one that did.");
+    describe_calls();
     describe_counter!(
         "callgate_retention_rows_total",
         "Rows that retention copied to files, emptied and forgot, by act."
@@ -123,7 +124,51 @@ fn describe() {
         "callgate_store_contradictions_total",
         "Messages with a known delivery key that say something else than the first, by channel."
     );
+    describe_gauge!(
+        "callgate_plugin_behind",
+        "1 while this host does not have in force what it should, by plugin."
+    );
+    describe_counter!(
+        "callgate_canary_rollbacks_total",
+        "Canaries that were rolled back because they failed too often, by plugin."
+    );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
+    describe_bulkheads();
+}
+
+fn describe_bulkheads() {
+    use metrics::{describe_counter, describe_gauge};
+
+    describe_gauge!(
+        "callgate_plugin_circuit",
+        "1 for the state that a plugin is in on this host: closed, restricted, open, half-open."
+    );
+    describe_counter!(
+        "callgate_plugin_circuit_changes_total",
+        "Changes of that state by plugin and new state."
+    );
+    describe_gauge!("callgate_plugin_held", "Notifications that wait for a plugin, in the store.");
+    describe_counter!(
+        "callgate_plugin_held_total",
+        "Notifications put back by plugin and why: full, open."
+    );
+    describe_gauge!("callgate_plugin_running", "Runs of a plugin that are under way.");
+}
+
+/// Outgoing calls of processors.
+fn describe_calls() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+    describe_counter!(
+        "callgate_calls_total",
+        "Outgoing calls by endpoint and class (2xx, 3xx, 4xx, 5xx, too-large, timeout, unreachable, \
+         address, busy, circuit, unsendable, recorded, differs)."
+    );
+    describe_histogram!(
+        "callgate_call_seconds",
+        "Duration of outgoing calls by endpoint, waiting for a place included."
+    );
+    describe_gauge!("callgate_endpoint_circuit_open", "1 while an endpoint is left in peace.");
 }
 
 /// From a tenth of a millisecond to the gateways' five seconds and past it.

@@ -1,20 +1,24 @@
 //! The command line.
 //!
-//! Reading order: this file, then `trigger`, `operate` and `backup`.
+//! Reading order: this file, then `trigger`, `operate`, `plugin` and `backup`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use callgate_sandbox::compile::Compiler;
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock::Clock;
 use crate::config::{Config, Layers, default_text};
 use crate::inbound::tokens::hash_text;
+use crate::outbound::endpoints::Endpoints;
 use crate::server::{self, Server};
 use crate::telemetry;
 
 mod operate;
+
+mod plugin;
 
 mod trigger;
 
@@ -44,7 +48,13 @@ enum Command {
     Restore(backup::Restore),
     /// Play a gateway: make correctly signed callbacks and post them.
     Trigger(trigger::Trigger),
-    /// Repair: search, inspect, replay, park, release, discard, by a server's operator calls.
+    /// Plugins as packages: make keys, sign, verify, look inside, bring versions live.
+    Plugin(plugin::Plugin),
+    /// Compile a component for a server: what it starts for itself.
+    #[command(hide = true, name = COMPILE)]
+    Compile,
+    /// Repair: search, inspect, replay, park, release, discard, dead letters, by a server's operator
+    /// calls.
     Operate(operate::Operate),
 }
 
@@ -89,7 +99,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Backup(backup) => runtime()?.block_on(backup.run()),
         Command::Restore(restore) => runtime()?.block_on(restore.run()),
         Command::Trigger(trigger) => runtime()?.block_on(trigger.run()),
+        Command::Compile => {
+            callgate_sandbox::child::compile()?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Operate(operate) => runtime()?.block_on(operate.run()),
+        Command::Plugin(plugin) => runtime()?.block_on(plugin.run()),
     }
 }
 
@@ -101,7 +116,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn serve(place: Place) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&Layers::of_process(place.config, place.set))?;
+    let config = configuration(place)?;
     let _log = telemetry::start_log(&config.log)?;
     let metrics = telemetry::start_metrics()?;
     let stop = stop_signal()?;
@@ -122,15 +137,30 @@ async fn serve(place: Place) -> anyhow::Result<ExitCode> {
     Ok(ended)
 }
 
+/// The configuration, for a process that can start itself again to compile.
+fn configuration(place: Place) -> anyhow::Result<Config> {
+    let mut config = Config::load(&Layers::of_process(place.config, place.set))?;
+    // The very file that runs, even where another was put in its place since.
+    let itself = PathBuf::from("/proc/self/exe");
+    let program = if itself.exists() { itself } else { std::env::current_exe()? };
+    let args = vec![COMPILE.to_owned()];
+    config.compiler = Compiler::Child { program, args };
+    Ok(config)
+}
+
 async fn check(place: Place) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&Layers::of_process(place.config, place.set))?;
+    let config = configuration(place)?;
+    // Warnings belong to what is checked.
+    let _log = telemetry::start_log(&config.log)?;
     server::plugins(&config).await?;
     server::sinks(&config).await?;
+    Endpoints::open(config.endpoints.clone()).await?;
     print(&format!(
-        "good: {} businesses, {} channels, {} plugins, {} sinks\n",
+        "good: {} businesses, {} channels, {} plugins, {} endpoints, {} sinks\n",
         config.businesses.len(),
         config.channels.len(),
         config.plugins.len(),
+        config.endpoints.len(),
         config.sinks.len()
     ));
     Ok(ExitCode::SUCCESS)
@@ -149,6 +179,9 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
         }
     })
 }
+
+/// The hidden command.
+const COMPILE: &str = "compile-component";
 
 fn new_token() -> anyhow::Result<String> {
     use base64::Engine as _;

@@ -1,8 +1,8 @@
 //! `callgate operate`: look at notifications and repair, through the operator calls of a running
 //! server. The words are those of the calls.
 //!
-//! Reading order: this file (the words of the command line), `call` (one call over HTTP), `show`
-//! (tables).
+//! Reading order: this file (the words of the command line), `sinks` (those for sinks), `call` (one
+//! call over HTTP), `show` (tables).
 
 use std::process::ExitCode;
 
@@ -12,11 +12,14 @@ use serde_json::{Map, Value, json};
 use self::call::Calls;
 use super::print;
 
-mod call;
+pub(super) mod call;
 
-mod show;
+pub(super) mod show;
 
-/// Look at notifications, replay, park, release, discard; see who did what.
+mod sinks;
+
+/// Look at notifications, replay, park, release, discard; send dead letters again; see who did
+/// what.
 #[derive(Debug, Args)]
 pub(super) struct Operate {
     /// The private listener, such as http://127.0.0.1:8081.
@@ -71,6 +74,8 @@ enum Word {
     },
     /// Stop a replay of many.
     Cancel(OnOne),
+    /// Show how each plugin is run on this host: how often at once, whether it is left alone.
+    Bulkheads,
     /// Show what operators did, newest first.
     Audit {
         /// To one notification or replay.
@@ -82,6 +87,8 @@ enum Word {
         #[command(flatten)]
         page: Page,
     },
+    #[command(flatten)]
+    Sinks(sinks::SinkWord),
 }
 
 #[derive(Debug, Args)]
@@ -268,6 +275,7 @@ impl Word {
                 let path = ["replays", &one.id, "cancel"];
                 (calls.post(&path, &on_one(&one)).await?, show::replay)
             }
+            Self::Bulkheads => (calls.get(&["bulkheads"], &Map::new()).await?, show::bulkheads),
             Self::Audit { target, who, page } => {
                 let mut fields = Map::new();
                 page.add_to(&mut fields);
@@ -276,6 +284,7 @@ impl Word {
                 }
                 (calls.get(&["audit"], &fields).await?, show::audit)
             }
+            Self::Sinks(word) => word.call(calls).await?,
         })
     }
 }

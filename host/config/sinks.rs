@@ -5,7 +5,7 @@ use std::path::Path;
 use callgate_core::retry::Backoff;
 use callgate_core::secret::Secret;
 use callgate_store::SinkStart;
-use reqwest::Url;
+use reqwest::{Certificate, Url};
 use serde::Deserialize;
 
 use super::{ConfigError, NAME_OF_BUSINESS, NAME_OF_CHANNEL, check_name, read, secrets};
@@ -60,6 +60,10 @@ enum Target {
         secrets: Vec<Secret>,
         #[serde(default)]
         allow_private: bool,
+        #[serde(default)]
+        ca: Option<String>,
+        #[serde(default)]
+        cas: Vec<String>,
     },
     Nats {
         url: String,
@@ -98,7 +102,7 @@ fn open_one(
 ) -> Result<SinkSettings, ConfigError> {
     let key = format!("sinks.{name}");
     let mut own = toml::Table::new();
-    for field in ["kind", "url", "secret", "secrets", "allow_private"]
+    for field in ["kind", "url", "secret", "secrets", "allow_private", "ca", "cas"]
         .into_iter()
         .chain(["subject", "token", "user", "password"])
     {
@@ -176,7 +180,7 @@ fn target(target: Target, key: &str) -> Result<TargetSettings, ConfigError> {
     let wrong =
         |field: &str, problem: &str| Err(ConfigError::new(format!("{key}.{field}"), problem));
     match target {
-        Target::Http { url, secret, secrets, allow_private } => {
+        Target::Http { url, secret, secrets, allow_private, ca, cas } => {
             let Ok(url) = url.parse::<Url>() else {
                 return wrong("url", "expected https://host/path");
             };
@@ -193,7 +197,8 @@ fn target(target: Target, key: &str) -> Result<TargetSettings, ConfigError> {
                 .collect::<Result<_, _>>()
                 .map_err(|problem| ConfigError::new(format!("{key}.secret"), problem))?;
             let reach = if allow_private { Reach::Anywhere } else { Reach::Public };
-            Ok(TargetSettings::Http { url, secrets, reach })
+            let roots = roots(ca.iter().chain(&cas), key)?;
+            Ok(TargetSettings::Http { url, secrets, reach, roots })
         }
         Target::Nats { url, subject, token, user, password } => {
             let login = match (token, user, password) {
@@ -211,6 +216,24 @@ fn target(target: Target, key: &str) -> Result<TargetSettings, ConfigError> {
             Ok(TargetSettings::Nats { url, subject, login })
         }
     }
+}
+
+/// Reads the certificates of those who sign the sink's, one or more in each text.
+fn roots<'a>(
+    texts: impl Iterator<Item = &'a String>,
+    key: &str,
+) -> Result<Vec<Certificate>, ConfigError> {
+    let mut roots = Vec::new();
+    for text in texts {
+        let wrong = |problem: String| ConfigError::new(format!("{key}.ca"), problem);
+        let found = Certificate::from_pem_bundle(text.as_bytes())
+            .map_err(|error| wrong(format!("expected certificates in PEM: {error}")))?;
+        if found.is_empty() {
+            return Err(wrong("found no certificate, expected one at least, in PEM".to_owned()));
+        }
+        roots.extend(found);
+    }
+    Ok(roots)
 }
 
 /// Enough for a rotation with overlap, and every one of them signs every attempt.

@@ -182,9 +182,14 @@ mod tests {
         };
         let text: Vec<&str> = lines.filter(looks_like_toml).collect();
         let table: toml::Table = text.join("\n").parse().expect("the examples are TOML");
-        let plugin = table["plugins"]["order-payment"].clone();
-        let read: Result<crate::config::plugins::PluginSettings, _> = plugin.try_into();
-        read.expect("the example of a plugin");
+        for name in ["order-payment", "unsigned"] {
+            let plugin = table["plugins"][name].clone();
+            let read: Result<crate::config::plugins::PluginSettings, _> = plugin.try_into();
+            read.expect("the example of a plugin");
+        }
+        let policy = table["businesses"]["PRODUCT_ORDER"]["policy"].clone();
+        let read: Result<callgate_package::policy::Rules, _> = policy.try_into();
+        read.expect("the example of a policy");
         assert_eq!(table["channels"].as_table().map(toml::Table::len), Some(3));
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`request`] and [`notification`] are what comes in and what it means,
 //! [`gateway`] leads from one to the other, [`order`] and [`outcome`] judge what a processor
-//! proposes, [`retry`] and [`time`] are arithmetic, [`secret`] keeps keys out of texts.
+//! proposes, [`retry`], [`canary`], [`time`] and [`quantiles`] are arithmetic, [`secret`] keeps
+//! keys out of texts.
 
 pub mod request;
 
@@ -21,6 +22,10 @@ pub mod outcome;
 
 pub mod retry;
 
+pub mod canary;
+
 pub mod time;
+
+pub mod quantiles;
 
 pub mod secret;

@@ -109,6 +109,9 @@ impl EventType {
     pub const PAYMENT_PENDING: Self = Self(Cow::Borrowed("payment.pending"));
     /// The payment is final: no refund is possible any more.
     pub const PAYMENT_FINISHED: Self = Self(Cow::Borrowed("payment.finished"));
+    /// It was paid and, by the time somebody asked, given back in whole or in part: which refunds
+    /// there were, the answer does not say.
+    pub const PAYMENT_REFUNDED: Self = Self(Cow::Borrowed("payment.refunded"));
     /// A refund reached the payer.
     pub const REFUND_SUCCEEDED: Self = Self(Cow::Borrowed("refund.succeeded"));
     /// A refund was given up.

@@ -200,8 +200,13 @@ fn amounts_agree(notification: &Notification, order: Money) -> Result<(), Reason
 /// Whether an event says that money came or went, so that nobody may overlook it.
 #[must_use]
 pub fn moves_money(event_type: &EventType) -> bool {
-    [EventType::PAYMENT_SUCCEEDED, EventType::PAYMENT_FINISHED, EventType::REFUND_SUCCEEDED]
-        .contains(event_type)
+    [
+        EventType::PAYMENT_SUCCEEDED,
+        EventType::PAYMENT_FINISHED,
+        EventType::PAYMENT_REFUNDED,
+        EventType::REFUND_SUCCEEDED,
+    ]
+    .contains(event_type)
 }
 
 #[cfg(test)]

@@ -113,6 +113,14 @@ pub enum Outcome {
     /// The processor waits for something else, such as the payment before a refund: tried again
     /// later, and what came after it may go first.
     Defer(Reason),
+    /// Its processor cannot be run now: it has enough runs under way, or failed too often. Nothing
+    /// was tried, so no attempt is spent; it keeps its place in its order.
+    Hold {
+        /// Why, by a code that no processor can give.
+        reason: Reason,
+        /// The plugin that it waits for.
+        plugin: String,
+    },
     /// A person must look: mismatch, illegal step, attempts used up.
     Review(Reason),
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use callgate_core::outcome::{Outcome, Reason, Step};
 use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::run::{Commit, Stop};
-use callgate_store::{AfterEnd, AfterSettlement, Job, Spent};
+use callgate_store::{AfterEnd, AfterSettlement, Committed, Document, Job, Spent};
 
+use super::fleet::Ended;
 use super::outside::Live;
 use super::run::{Ran, complain};
 use super::{Engine, convert, decide, report};
@@ -37,28 +38,62 @@ pub(super) async fn again(engine: &Engine, job: &Job) {
         let end = AfterEnd::Review(Reason::new("engine.attempts-used-up", text));
         return finish(engine, job, ended(job, end)).await;
     }
-    let named = job.stored.plugin.as_deref();
-    let plugins = engine.registry.plugins();
-    let Some(plugin) = plugins.iter().find(|one| named == Some(one.descriptor().name.as_str()))
-    else {
-        let name = named.unwrap_or_default();
+    let name = job.stored.plugin.as_deref().unwrap_or_default();
+    let Some(plugin) = committed_by(engine, job, name).await else {
         let text = format!("plugin {name} asked to run after the commit and is gone");
         let end = AfterEnd::Review(Reason::new("after.plugin-gone", text));
         return finish(engine, job, ended(job, end)).await;
     };
-    let subject = job.subject.as_ref();
-    let state = subject.and_then(|subject| subject.state.as_ref()).map(ToString::to_string);
-    let commit = Commit {
+    let commit = facts(job.committed.as_ref(), job.subject.as_ref());
+    run(engine, job, commit, &plugin).await;
+}
+
+/// What the commit made of the run, as its history entry keeps it: the order may have gone on
+/// since. Where an older program committed and kept no entry by name, the order as it is.
+fn facts(committed: Option<&Committed>, order: Option<&Document>) -> Commit {
+    if let Some(Committed { state, version, events, target }) = committed {
+        return Commit {
+            state: state.clone(),
+            version: convert::unsigned(*version),
+            events: convert::count(*events),
+            target: target.clone(),
+        };
+    }
+    let state = order.and_then(|order| order.state.as_ref()).map(ToString::to_string);
+    Commit {
         state: state.clone().unwrap_or_default(),
-        version: subject.map_or(0, |subject| convert::unsigned(subject.version)),
+        version: order.map_or(0, |order| convert::unsigned(order.version)),
         events: 0,
         target: state,
-    };
-    run(engine, job, commit, plugin).await;
+    }
+}
+
+/// The processor that led to the commit, to the byte, where this host still has it; else the
+/// version that is in force.
+async fn committed_by(engine: &Engine, job: &Job, name: &str) -> Option<Arc<Plugin>> {
+    let registry = engine.registry.current();
+    let in_force = registry.named(name, convert::order_no(job));
+    match engine.store.committed_component(&job.stored.id).await {
+        Ok(Some(component)) => registry.of_component(&component).or(in_force),
+        Ok(None) => in_force,
+        Err(error) => {
+            tracing::warn!(notification.id = %job.stored.id, %error, code = error.code(),
+                "nobody can tell which version committed; the one in force runs");
+            in_force
+        }
+    }
 }
 
 async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {
-    let outside = Live::new(engine.store.clone(), job.stored.business.clone());
+    let pass = match engine.bulkhead.enter(plugin, &job.stored.id).await {
+        Ok(pass) => pass,
+        Err(held) => {
+            let held = decide::held(engine, job, plugin.descriptor(), held);
+            let end = ended(job, end(engine, held));
+            return finish(engine, job, end).await;
+        }
+    };
+    let outside = Live::new(engine, job, &plugin.descriptor().name);
     let input = convert::run_input(job, engine.clock.now());
     let watch = Stopwatch::start();
     let guest = Arc::clone(plugin);
@@ -73,14 +108,18 @@ async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {
             return;
         }
     };
+    pass.end(&report.result);
     let fuel = report.costs.iter().fold(0u64, |sum, cost| sum.saturating_add(cost.fuel));
     let phases = convert::phases(&report.costs);
-    let spent = Spent { duration_us: convert::micros(watch.elapsed()), phases };
+    let spent = Spent { duration_us: convert::micros(watch.elapsed()), phases, inputs: None };
     let (end, events) = match report.result {
         Ok(events) => (AfterEnd::Done, events.into_iter().map(convert::event).collect()),
         Err(stop) => {
             if let Stop::Fault(fault) = &stop {
                 report::fault(job, plugin.descriptor(), fault);
+                if decide::attempts(job) <= 1 {
+                    engine.trials.note(plugin, Ended::FailedAfter);
+                }
             }
             (stopped(engine, job, stop), Vec::new())
         }
@@ -101,11 +140,19 @@ fn ended(job: &Job, end: AfterEnd) -> AfterSettlement {
 }
 
 fn stopped(engine: &Engine, job: &Job, stop: Stop) -> AfterEnd {
-    match decide::stopped(engine, job, stop) {
+    end(engine, decide::stopped(engine, job, stop))
+}
+
+/// What a decision means for this phase.
+fn end(engine: &Engine, decided: (Outcome, i64)) -> AfterEnd {
+    match decided {
         (Outcome::Retry(reason) | Outcome::Defer(reason), due_in_ms) => {
             AfterEnd::Retry(reason, engine.clock.now().plus_ms(due_in_ms))
         }
         (Outcome::Review(reason), _) => AfterEnd::Review(reason),
+        (Outcome::Hold { reason, .. }, due_in_ms) => {
+            AfterEnd::Hold(reason, engine.clock.now().plus_ms(due_in_ms))
+        }
         (Outcome::Keep(_) | Outcome::Advance(_) | Outcome::Park(_), _) => AfterEnd::Done,
     }
 }
@@ -115,6 +162,7 @@ async fn finish(engine: &Engine, job: &Job, settlement: AfterSettlement) {
         AfterEnd::Done => "done",
         AfterEnd::Retry(..) => "retry",
         AfterEnd::Review(_) => "review",
+        AfterEnd::Hold(..) => "held",
     };
     metrics::counter!("callgate_attempts_total", "step" => "after", "class" => class).increment(1);
     if let AfterEnd::Review(reason) = &settlement.end {
@@ -123,5 +171,52 @@ async fn finish(engine: &Engine, job: &Job, settlement: AfterSettlement) {
     }
     if let Err(error) = engine.store.finish_after(settlement, engine.clock.now()).await {
         complain(job, &error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callgate_core::order::State;
+    use callgate_core::time::Timestamp;
+    use callgate_store::{Committed, Document};
+
+    use super::facts;
+
+    fn order(state: &str, version: i64) -> Document {
+        Document {
+            business: "SHOP".to_owned(),
+            collection: "orders".to_owned(),
+            key: "o1".to_owned(),
+            version,
+            state: State::parse(state).ok(),
+            body: "{}".to_owned(),
+            amount: None,
+            channel: None,
+            created_at: Timestamp::from_ms(0),
+            updated_at: Timestamp::from_ms(0),
+        }
+    }
+
+    #[test]
+    fn a_last_phase_that_runs_again_hears_of_its_commit_and_not_of_the_order_since() {
+        let committed = Committed {
+            state: "TO_BE_DELIVERED".to_owned(),
+            version: 2,
+            events: 3,
+            target: Some("TO_BE_DELIVERED".to_owned()),
+        };
+        let since = order("REFUNDING", 5);
+        let told = facts(Some(&committed), Some(&since));
+        assert_eq!((told.state.as_str(), told.version, told.events), ("TO_BE_DELIVERED", 2, 3));
+        assert_eq!(told.target.as_deref(), Some("TO_BE_DELIVERED"));
+        let stayed = facts(Some(&Committed { target: None, ..committed }), Some(&since));
+        assert_eq!(stayed.target, None);
+    }
+
+    #[test]
+    fn where_no_entry_is_known_the_order_speaks() {
+        let told = facts(None, Some(&order("PAID", 2)));
+        assert_eq!((told.state.as_str(), told.version, told.events), ("PAID", 2, 0));
+        assert_eq!(facts(None, None).state, "");
     }
 }

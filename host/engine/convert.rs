@@ -8,41 +8,58 @@ use callgate_sandbox::descriptor::Descriptor;
 use callgate_sandbox::outside::{Document, DocumentRef};
 use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::run::{self, RunInput, RunMode};
-use callgate_store::{DocumentRead, Job, RunRecord};
+use callgate_store::{DocumentRead, Job, RunRecord, StoredNotification};
 
 use super::decide;
 
 /// What a run of this job is given.
 pub(super) fn run_input(job: &Job, now: Timestamp) -> RunInput {
     let stored = &job.stored;
-    let told = &stored.notification;
     RunInput {
-        notification: run::Notification {
-            id: stored.id.clone(),
-            channel: stored.channel.clone(),
-            business: stored.business.clone(),
-            scene: stored.scene.clone(),
-            event_type: told.event_type.as_str().to_owned(),
-            delivery_key: stored.delivery_key.clone(),
-            meaning_key: told.meaning_key.clone(),
-            order_no: told.order_no.clone(),
-            transaction_id: told.transaction_id.clone(),
-            refund_id: told.refund_id.clone(),
-            refund_no: told.refund_no.clone(),
-            payer: told.payer.clone(),
-            amount: told.amount.map(money),
-            refunded_total: told.refunded_total.map(money),
-            order_amount: told.order_amount.map(money),
-            occurred_at: told.occurred_at.map(|at| unsigned(at.as_ms())),
-            received_at: unsigned(stored.received_at.as_ms()),
-            body: told.body.clone(),
-        },
+        notification: notification(stored),
         subject: job.subject.as_ref().map(document),
-        mode: if stored.replayed_at.is_some() { RunMode::Replay } else { RunMode::Live },
+        mode: mode(stored),
         attempt: decide::attempts(job),
         now_ms: unsigned(now.as_ms()),
         scratch: stored.scratch.clone().unwrap_or_default(),
     }
+}
+
+/// Whether an operator has it run again.
+pub(super) fn mode(stored: &StoredNotification) -> RunMode {
+    if stored.replayed_at.is_some() { RunMode::Replay } else { RunMode::Live }
+}
+
+/// A notification as a guest sees it.
+pub(super) fn notification(stored: &StoredNotification) -> run::Notification {
+    let told = &stored.notification;
+    run::Notification {
+        id: stored.id.clone(),
+        channel: stored.channel.clone(),
+        business: stored.business.clone(),
+        scene: stored.scene.clone(),
+        event_type: told.event_type.as_str().to_owned(),
+        delivery_key: stored.delivery_key.clone(),
+        meaning_key: told.meaning_key.clone(),
+        order_no: told.order_no.clone(),
+        transaction_id: told.transaction_id.clone(),
+        refund_id: told.refund_id.clone(),
+        refund_no: told.refund_no.clone(),
+        payer: told.payer.clone(),
+        amount: told.amount.map(money),
+        refunded_total: told.refunded_total.map(money),
+        order_amount: told.order_amount.map(money),
+        occurred_at: told.occurred_at.map(|at| unsigned(at.as_ms())),
+        received_at: unsigned(stored.received_at.as_ms()),
+        body: told.body.clone(),
+    }
+}
+
+/// The order that a version of a plugin is chosen by: the subject under its own number, so that
+/// all its names lead to one version.
+pub(super) fn order_no(job: &Job) -> Option<&str> {
+    let subject = job.subject.as_ref().map(|subject| subject.key.as_str());
+    subject.or(job.stored.notification.order_no.as_deref())
 }
 
 /// A document as a guest sees it.

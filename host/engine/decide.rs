@@ -3,9 +3,12 @@
 use callgate_core::order::Table;
 use callgate_core::outcome::{self, Outcome, Reason};
 use callgate_core::retry::Backoff;
+use callgate_sandbox::descriptor::Descriptor;
+use callgate_sandbox::fault::FaultKind;
 use callgate_sandbox::run::{Draft, Stop};
-use callgate_store::Job;
+use callgate_store::{HELD_FULL, HELD_OPEN, Job};
 
+use super::bulkhead::{Held, Why};
 use super::{Engine, convert};
 
 /// Folds the result of a run into an outcome, and when to look again.
@@ -66,10 +69,31 @@ pub(super) fn stopped(engine: &Engine, job: &Job, stop: Stop) -> (Outcome, i64) 
                 Err(why) => (Outcome::Review(given_up(reason, &why)), 0),
             }
         }
+        // Another try would ask the same again: a person must look.
+        Stop::Fault(fault) if fault.kind == FaultKind::Differs => {
+            (Outcome::Review(Reason::new(fault.kind.code(), fault.to_string())), 0)
+        }
         Stop::Fault(fault) => {
             failed(engine, job, Reason::new(fault.kind.code(), fault.to_string()))
         }
     }
+}
+
+/// Puts back what cannot be run now. It is given up only where it is too old.
+pub(super) fn held(engine: &Engine, job: &Job, plugin: &Descriptor, held: Held) -> (Outcome, i64) {
+    let (code, words) = match held.why {
+        Why::Full => (HELD_FULL, "has enough runs under way"),
+        Why::Open(_) => (HELD_OPEN, "failed too often and is left alone"),
+    };
+    let text = format!("plugin {} {words}", plugin.name);
+    let left_ms = i64::from(engine.settings.retry.age_max_ms).saturating_sub(age_ms(engine, job));
+    if left_ms <= 0 {
+        let why = format!("it is older than {} ms", engine.settings.retry.age_max_ms);
+        let reason = Reason::new("plugin.circuit-open", text);
+        return (Outcome::Review(given_up(reason, &why)), 0);
+    }
+    let (reason, plugin) = (Reason::new(code, text), plugin.name.clone());
+    (Outcome::Hold { reason, plugin }, held.delay_ms.min(left_ms))
 }
 
 /// Tries again what failed, or gives up where attempts are used up.
@@ -102,13 +126,17 @@ fn put_off(engine: &Engine, job: &Job, wish_ms: Option<u32>) -> Result<i64, Stri
 
 fn young_enough(engine: &Engine, job: &Job, delay_ms: i64) -> Result<i64, String> {
     let retry = &engine.settings.retry;
-    let begun = job.stored.replayed_at.unwrap_or(job.stored.received_at);
-    let age_ms = engine.clock.now().ms_since(begun);
-    if age_ms.saturating_add(delay_ms) > i64::from(retry.age_max_ms) {
+    if age_ms(engine, job).saturating_add(delay_ms) > i64::from(retry.age_max_ms) {
         let age_max_ms = retry.age_max_ms;
         return Err(format!("at its next attempt it would be older than {age_max_ms} ms"));
     }
     Ok(delay_ms)
+}
+
+/// Since it came, or since an operator last replayed it.
+fn age_ms(engine: &Engine, job: &Job) -> i64 {
+    let begun = job.stored.replayed_at.unwrap_or(job.stored.received_at);
+    engine.clock.now().ms_since(begun)
 }
 
 /// The last error stays the reason; the text says that there is no next try.
@@ -136,6 +164,7 @@ pub(super) fn words(outcome: &Outcome) -> (&'static str, Option<&Reason>) {
         Outcome::Retry(reason) => ("retry", Some(reason)),
         Outcome::Defer(reason) => ("defer", Some(reason)),
         Outcome::Review(reason) => ("review", Some(reason)),
+        Outcome::Hold { reason, .. } => ("held", Some(reason)),
     }
 }
 

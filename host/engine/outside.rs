@@ -1,19 +1,26 @@
-//! What a guest can reach beyond its run: the documents of its own business.
+//! What a guest can reach beyond its run: the documents of its own business, and endpoints.
 
+use callgate_sandbox::http::{CallAnswer, CallError, CallRequest};
 use callgate_sandbox::outside::{Document, DocumentRef, Outside, OutsideError, Pending};
-use callgate_store::Store;
+use callgate_store::{Job, Store};
 
-use super::convert;
+use super::calls::Calls;
+use super::{Engine, convert};
 
-/// A live run: reads go to the store.
+/// A live run: reads go to the store, calls to their endpoints.
 pub(super) struct Live {
     store: Store,
     business: String,
+    calls: Calls,
 }
 
 impl Live {
-    pub(super) fn new(store: Store, business: String) -> Self {
-        Self { store, business }
+    pub(super) fn new(engine: &Engine, job: &Job, plugin: &str) -> Self {
+        Self {
+            store: engine.store.clone(),
+            business: job.stored.business.clone(),
+            calls: Calls::new(engine, job, plugin),
+        }
     }
 }
 
@@ -35,5 +42,12 @@ impl Outside for Live {
                 }
             }
         })
+    }
+
+    fn call<'a>(
+        &'a mut self,
+        request: &'a CallRequest,
+    ) -> Pending<'a, Result<CallAnswer, CallError>> {
+        Box::pin(self.calls.call(request))
     }
 }

@@ -32,7 +32,10 @@ pub(super) fn decision(job: &Job, decided: &Decided, settled: Option<&Settled>, 
     .increment(1);
     let duration_us = watch.elapsed_us();
     let attempt = job.lease.attempt();
-    if let Outcome::Review(_) = decided.outcome {
+    if let Outcome::Hold { .. } = decided.outcome {
+        // Thousands, again and again: the change of the breaker made a line of its own.
+        tracing::debug!(notification.id = %job.stored.id, code, "a notification is held");
+    } else if let Outcome::Review(_) = decided.outcome {
         tracing::warn!(notification.id = %job.stored.id, channel = %job.stored.channel, attempt,
             outcome, code, plugin, state, duration_us, reason = text,
             "notification needs a person");

@@ -18,7 +18,7 @@ pub async fn retain(
             Ok(Step::Idle | Step::Elsewhere) => settings.look_ms,
             Ok(step) => {
                 if let Step::Archived { file, rows } = &step {
-                    tracing::info!(file = %file.display(), rows, "notifications were archived");
+                    tracing::info!(file = %file.display(), rows, "rows were archived");
                 }
                 settings.pause_ms
             }

@@ -13,34 +13,46 @@ use callgate_store::{
     AfterPhase, Document, InboxState, Job, MeaningUse, RunRecord, Settled, Settlement, Spent,
     StoreError, SubjectSeen,
 };
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::backtest::{Decision, Inputs};
+use super::fleet::Ended;
 use super::outside::Live;
+use super::shadow::Beside;
 use super::{Engine, after, convert, decide, report};
 use crate::clock::Stopwatch;
 use crate::inbound::Finished;
 
-/// Works on one job until its decision is stored.
-pub(super) async fn job(engine: &Engine, job: Job) {
+/// Works on one job until its decision is stored. `worker` is the right to be at work.
+pub(super) async fn job(engine: &Engine, job: Job, worker: OwnedSemaphorePermit) {
     match job.stored.state {
         InboxState::After => after::again(engine, &job).await,
-        InboxState::Ready | InboxState::Parked => decision(engine, &job).await,
+        InboxState::Ready | InboxState::Parked => decision(engine, &job, worker).await,
         InboxState::Done | InboxState::Review => {
             tracing::error!(notification.id = %job.stored.id, "a finished job was claimed");
         }
     }
 }
 
-async fn decision(engine: &Engine, job: &Job) {
+async fn decision(engine: &Engine, job: &Job, worker: OwnedSemaphorePermit) {
     let watch = Stopwatch::start();
     let mut decided = decide_job(engine, job).await;
+    // What is only put back keeps no worker from others while it is written.
+    let held = matches!(decided.outcome, Outcome::Hold { .. });
+    let _worker = (!held).then_some(worker);
     decided.spent.duration_us = convert::micros(watch.elapsed());
     let settled = settle(engine, job, &decided).await;
     report::decision(job, &decided, settled.as_ref(), watch);
+    note_trial(engine, job, &decided, settled.as_ref());
     if let Some(Settled::Done { .. } | Settled::Repeated) = &settled
+        && !held
         && !matches!(decided.outcome, Outcome::Retry(_) | Outcome::Defer(_) | Outcome::Park(_))
     {
         // Nobody waits, most of the time.
         let _ = engine.finished.send(Finished { notification: job.stored.id.clone() });
+    }
+    if let (Some(Settled::Done { .. }), Some(beside)) = (&settled, decided.beside.take()) {
+        engine.shadows.offer(engine, job, *beside);
     }
     if let (Some(Settled::Done { state, version, events }), Some(ran)) = (settled, decided.run)
         && ran.after == AfterPhase::Wanted
@@ -51,12 +63,27 @@ async fn decision(engine: &Engine, job: &Job) {
     }
 }
 
+/// Counts the first run of a notification that led to something, for the budget of a canary:
+/// further tries at the same one would count one trouble many times.
+fn note_trial(engine: &Engine, job: &Job, decided: &Decided, settled: Option<&Settled>) {
+    let Some(ran) = decided.run.as_ref().filter(|_| decide::attempts(job) <= 1) else { return };
+    let Some(Settled::Done { .. }) = settled else { return };
+    let ended = match decided.outcome {
+        Outcome::Advance(_) | Outcome::Keep(_) => Ended::Well,
+        Outcome::Retry(_) | Outcome::Review(_) => Ended::Failed,
+        Outcome::Defer(_) | Outcome::Park(_) | Outcome::Hold { .. } => return,
+    };
+    engine.trials.note(&ran.plugin, ended);
+}
+
 /// A decision and what the store needs to know beside it.
 pub(super) struct Decided {
     pub(super) outcome: Outcome,
     /// Whether the decision rests on the order as it was.
     pub(super) subject: SubjectSeen,
     pub(super) run: Option<Ran>,
+    /// The shadow that is to run too.
+    pub(super) beside: Option<Box<Beside>>,
     /// What the attempt took.
     pub(super) spent: Spent,
     /// When a parked or failed job is looked at again.
@@ -74,7 +101,7 @@ pub(super) struct Ran {
 
 impl Decided {
     fn plain(outcome: Outcome, subject: SubjectSeen) -> Self {
-        Self { outcome, subject, run: None, spent: Spent::default(), due_in_ms: 0 }
+        Self { outcome, subject, run: None, beside: None, spent: Spent::default(), due_in_ms: 0 }
     }
 }
 
@@ -120,7 +147,7 @@ fn not_registered(engine: &Engine, job: &Job, order_no: &str) -> Decided {
     let (business, scene) = (job.stored.business.as_str(), job.stored.scene.as_str());
     let event_type = job.stored.notification.event_type.as_str();
     let waited_for = order::moves_money(&job.stored.notification.event_type)
-        || engine.registry.serves(RouteKey { business, scene, event_type, state: None });
+        || engine.registry.current().serves(RouteKey { business, scene, event_type, state: None });
     if !waited_for {
         let text = format!("no processor is routed for {event_type} in any state");
         let reason = Reason::new("route.none", text);
@@ -135,13 +162,9 @@ fn not_registered(engine: &Engine, job: &Job, order_no: &str) -> Decided {
         return Decided::plain(Outcome::Review(reason), SubjectSeen::Absent);
     }
     let text = format!("order {order_no} is not registered yet");
-    Decided {
-        outcome: Outcome::Park(Reason::new("order.not-registered", text)),
-        subject: SubjectSeen::Absent,
-        run: None,
-        spent: Spent::default(),
-        due_in_ms: park_ms.saturating_sub(waited_ms),
-    }
+    let outcome = Outcome::Park(Reason::new("order.not-registered", text));
+    let due_in_ms = park_ms.saturating_sub(waited_ms);
+    Decided { due_in_ms, ..Decided::plain(outcome, SubjectSeen::Absent) }
 }
 
 /// Runs the processor that is for this notification, if there is one.
@@ -150,7 +173,8 @@ async fn routed(engine: &Engine, job: &Job, subject: Option<&Document>) -> Decid
     let event_type = job.stored.notification.event_type.as_str();
     let state = subject.map(|subject| subject.state.as_ref().map_or("", |state| state.as_str()));
     let (business, scene) = (job.stored.business.as_str(), job.stored.scene.as_str());
-    match engine.registry.pick(RouteKey { business, scene, event_type, state }) {
+    let key = RouteKey { business, scene, event_type, state };
+    match engine.registry.current().pick(key, convert::order_no(job)) {
         Some(plugin) => run(engine, job, plugin, seen).await,
         None if order::moves_money(&job.stored.notification.event_type) => {
             let text = format!("no processor is routed for {event_type}, which moves money");
@@ -168,26 +192,43 @@ async fn routed(engine: &Engine, job: &Job, subject: Option<&Document>) -> Decid
 }
 
 async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSeen) -> Decided {
+    let pass = match engine.bulkhead.enter(&plugin, &job.stored.id).await {
+        Ok(pass) => pass,
+        Err(held) => {
+            let (outcome, due_in_ms) = decide::held(engine, job, plugin.descriptor(), held);
+            return Decided { due_in_ms, ..Decided::plain(outcome, subject) };
+        }
+    };
     let watch = Stopwatch::start();
-    let outside = Live::new(engine.store.clone(), job.stored.business.clone());
-    let input = convert::run_input(job, engine.clock.now());
+    let outside = Live::new(engine, job, &plugin.descriptor().name);
+    let now = engine.clock.now();
+    let input = convert::run_input(job, now);
     let guest = Arc::clone(&plugin);
     let running =
         engine.guests.spawn(async move { guest.run(input, Box::new(outside)).await }).await;
-    let report = match running {
+    let mut report = match running {
         Ok(report) => report,
         Err(error) => return broken(engine, job, &error, subject),
     };
+    pass.end(&report.result);
+    let shadow = engine.shadows.beside(&plugin, job);
+    let wanted = shadow.is_some() || engine.settings.record_inputs;
+    let inputs = wanted.then(|| Inputs::of(job, now, &plugin, &mut report));
     let descriptor = plugin.descriptor();
     metrics::histogram!("callgate_run_seconds", "plugin" => descriptor.name.clone())
         .record(watch.elapsed().as_secs_f64());
     if let Err(Stop::Fault(fault)) = &report.result {
         report::fault(job, descriptor, fault);
     }
-    let spent = Spent { phases: convert::phases(&report.costs), ..Spent::default() };
+    let kept = inputs.as_ref().and_then(|inputs| recorded(engine, inputs));
+    let spent = Spent { phases: convert::phases(&report.costs), inputs: kept, ..Spent::default() };
     let fuel = report.costs.iter().fold(0u64, |sum, cost| sum.saturating_add(cost.fuel));
-    let (outcome, due_in_ms) =
-        decide::outcome(engine, job, report.result, &convert::table(descriptor));
+    let table = convert::table(descriptor);
+    let beside = shadow.zip(inputs).map(|(shadow, inputs)| {
+        let decision = Decision::of(report.result.clone(), &table, inputs.state());
+        Box::new(Beside::new(shadow, Arc::new(inputs), Decision { fuel, ..decision }))
+    });
+    let (outcome, due_in_ms) = decide::outcome(engine, job, report.result, &table);
     let ran = Ran {
         record: convert::record(&plugin, fuel),
         reads: report.reads.into_iter().map(convert::document_read).collect(),
@@ -195,7 +236,17 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
         after: if descriptor.after { AfterPhase::Wanted } else { AfterPhase::None },
         plugin,
     };
-    Decided { outcome, subject, run: Some(ran), spent, due_in_ms }
+    Decided { outcome, subject, run: Some(ran), beside, spent, due_in_ms }
+}
+
+/// What the run was told and read, as it is kept with its attempt.
+fn recorded(engine: &Engine, inputs: &Inputs) -> Option<String> {
+    let settings = &engine.settings;
+    let text = settings.record_inputs.then(|| inputs.text(settings.record_inputs_bytes))?;
+    if text.is_none() {
+        metrics::counter!("callgate_inputs_not_recorded_total").increment(1);
+    }
+    text
 }
 
 /// A run that panicked is a mistake of ours: tried again, and at last a person must look.
@@ -208,7 +259,7 @@ fn broken(
     tracing::error!(notification.id = %job.stored.id, %error, "a run ended badly");
     let reason = Reason::new("sandbox.host", "the host failed while the processor ran");
     let (outcome, due_in_ms) = decide::failed(engine, job, reason);
-    Decided { outcome, subject, run: None, due_in_ms, spent: Spent::default() }
+    Decided { due_in_ms, ..Decided::plain(outcome, subject) }
 }
 
 /// Stores the decision; `None` where the store cannot, so that the lease lapses and the job is

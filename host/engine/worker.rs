@@ -66,8 +66,7 @@ async fn take(
         };
         let engine = engine.clone();
         jobs.spawn(async move {
-            run::job(&engine, job).await;
-            drop(permit);
+            run::job(&engine, job, permit).await;
         });
     }
     count

@@ -42,6 +42,13 @@ pub enum Problem {
         /// How they stand, and what the act wants.
         rule: String,
     },
+    /// A plugin is not let in.
+    Refused {
+        /// The stable code.
+        code: &'static str,
+        /// For its author.
+        text: String,
+    },
     /// The body is longer than the listener takes.
     TooLarge,
     /// The body did not come whole and in time.
@@ -89,11 +96,16 @@ impl Problem {
                 format!("{field}: {rule}"),
             ),
             Self::State { rule } => (StatusCode::CONFLICT, "operator.state", None, rule.clone()),
+            Self::Refused { code, text } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, code, None, text.clone())
+            }
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "private.too-large",
                 None,
-                "the body is longer than private.body_bytes_max".to_owned(),
+                "the body is longer than private.body_bytes_max, or a component than \
+                 sandbox.component_bytes_max"
+                    .to_owned(),
             ),
             Self::Incomplete => (
                 StatusCode::REQUEST_TIMEOUT,

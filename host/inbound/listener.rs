@@ -19,6 +19,8 @@ use tower::ServiceExt;
 use super::ListenerSettings;
 use super::error::Problem;
 use super::patient::Patient;
+use super::plugins;
+use super::tokens::Operators;
 
 /// The answer of every listener: a whole body in memory.
 pub type Answer = hyper::Response<Full<Bytes>>;
@@ -127,20 +129,48 @@ pub async fn read_body(
     }
 }
 
+/// Reads a body of at most so many bytes, and keeps none of it.
+async fn discard(mut body: Incoming, bytes_max: usize) {
+    let mut left = bytes_max;
+    while let Some(Ok(frame)) = body.frame().await {
+        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+        left = rest;
+    }
+}
+
 /// The private listener's calls behind its limits: the body is read whole before a route sees it.
 #[derive(Debug, Clone)]
 pub struct Private {
     router: Router,
     settings: ListenerSettings,
     requests: Arc<Semaphore>,
+    pushes: Arc<Pushes>,
+}
+
+/// What may come with a push: the one call that carries megabytes, so it opens only to an
+/// operator, and to few at once.
+#[derive(Debug)]
+pub struct Pushes {
+    operators: Arc<Operators>,
+    body_bytes_max: usize,
+    places: Semaphore,
+}
+
+impl Pushes {
+    /// Pushes of components of at most so many bytes.
+    #[must_use]
+    pub fn new(operators: Arc<Operators>, component_bytes_max: usize) -> Self {
+        let body_bytes_max = component_bytes_max.saturating_add(plugins::HEAD_BYTES_MAX);
+        Self { operators, body_bytes_max, places: Semaphore::new(PUSHES_AT_ONCE) }
+    }
 }
 
 impl Private {
     /// Puts the limits in front of the routes.
     #[must_use]
-    pub fn new(router: Router, settings: ListenerSettings) -> Self {
+    pub fn new(router: Router, settings: ListenerSettings, pushes: Pushes) -> Self {
         let requests = Arc::new(Semaphore::new(settings.requests_max));
-        Self { router, settings, requests }
+        Self { router, settings, requests, pushes: Arc::new(pushes) }
     }
 
     /// Answers one request.
@@ -148,18 +178,47 @@ impl Private {
         let response = match self.requests.try_acquire() {
             Err(_) => Problem::Unavailable.into_response(),
             Ok(_permit) => {
-                let (head, body) = request.into_parts();
-                let patience = Duration::from_millis(self.settings.read_timeout_ms);
-                match read_body(body, self.settings.body_bytes_max, patience).await {
-                    Ok(body) => self.route(hyper::Request::from_parts(head, body)).await,
-                    Err(BodyFault::TooLarge) => Problem::TooLarge.into_response(),
-                    Err(BodyFault::Incomplete) => Problem::Incomplete.into_response(),
-                }
+                let pushed =
+                    request.method() == http::Method::POST && request.uri().path() == plugins::PUSH;
+                if pushed { self.push(request).await } else { self.call(request).await }
             }
         };
         let (head, body) = response.into_parts();
         let body = body.collect().await.map(http_body_util::Collected::to_bytes);
         hyper::Response::from_parts(head, Full::new(body.unwrap_or_default()))
+    }
+
+    async fn call(&self, request: hyper::Request<Incoming>) -> axum::response::Response {
+        let patience = Duration::from_millis(self.settings.read_timeout_ms);
+        self.read_and_route(request, (self.settings.body_bytes_max, patience)).await
+    }
+
+    /// A push: who it is comes first, so that nobody else makes us read megabytes.
+    async fn push(&self, request: hyper::Request<Incoming>) -> axum::response::Response {
+        if let Err(problem) = self.pushes.operators.admit(request.headers()) {
+            // A peer that is still sending would not hear the answer.
+            let patience = Duration::from_millis(self.settings.read_timeout_ms);
+            let rest = discard(request.into_body(), self.pushes.body_bytes_max);
+            drop(tokio::time::timeout(patience, rest).await);
+            return problem.into_response();
+        }
+        let Ok(_place) = self.pushes.places.try_acquire() else {
+            return Problem::Unavailable.into_response();
+        };
+        self.read_and_route(request, (self.pushes.body_bytes_max, PUSH_PATIENCE)).await
+    }
+
+    async fn read_and_route(
+        &self,
+        request: hyper::Request<Incoming>,
+        (bytes_max, patience): (usize, Duration),
+    ) -> axum::response::Response {
+        let (head, body) = request.into_parts();
+        match read_body(body, bytes_max, patience).await {
+            Ok(body) => self.route(hyper::Request::from_parts(head, body)).await,
+            Err(BodyFault::TooLarge) => Problem::TooLarge.into_response(),
+            Err(BodyFault::Incomplete) => Problem::Incomplete.into_response(),
+        }
     }
 
     async fn route(&self, request: hyper::Request<Bytes>) -> axum::response::Response {
@@ -170,6 +229,12 @@ impl Private {
         }
     }
 }
+
+/// Pushes that are read and compiled at once.
+const PUSHES_AT_ONCE: usize = 2;
+
+/// How long a component may take to come: 32 MiB over a slow line.
+const PUSH_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The HTTP library's own least buffer.
 const HEAD_BYTES_MIN: usize = 8192;

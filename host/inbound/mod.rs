@@ -5,7 +5,8 @@
 //!
 //! Reading order: `listener` (connections and their limits), `channel`, `callback` (the straight
 //! line from bytes to ack), `orders` and their `view`, `operator` (health and metrics), `operate`
-//! (repair) with its `operate_query` and `operate_view`, `tokens`, `error` (the one place where an
+//! (repair) with its `operate_query` and `operate_view`, `ready` and `sinks` beside them, `plugins`
+//! (what is in force), `trials` with `statistics` (versions at work), `tokens`, `error` (the one place where an
 //! error becomes a status code).
 
 use std::net::SocketAddr;
@@ -25,9 +26,19 @@ mod patient;
 
 mod operate_query;
 
+pub mod plugins;
+
 mod operate_view;
 
+pub mod trials;
+
+mod statistics;
+
 pub mod operator;
+
+pub mod ready;
+
+mod sinks;
 
 pub mod orders;
 

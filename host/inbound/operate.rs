@@ -47,8 +47,8 @@ async fn search(
     let found = operator.store.search(&filter, cursor.as_ref(), limit).await?;
     let full = i64::try_from(found.len()).is_ok_and(|length| length == limit);
     let next = found.last().filter(|_| full);
-    let next = next.map(|last| format!("{}.{}", last.received_at.as_ms(), last.id));
-    let list: Vec<_> = found.iter().map(view::summary).collect();
+    let next = next.map(|last| format!("{}.{}", last.received_at().as_ms(), last.id()));
+    let list: Vec<_> = found.iter().map(view::line).collect();
     Ok(Json(json!({ "notifications": list, "next_cursor": next })).into_response())
 }
 
@@ -72,7 +72,7 @@ async fn inspect(
     let mut shown = view::inspection(&found);
     if raw {
         let callback = operator.store.raw_callback(&id).await?;
-        view::add_raw(&mut shown, &found.stored, callback.as_deref());
+        view::add_raw(&mut shown, &found, callback.as_deref());
     }
     Ok(Json(shown).into_response())
 }
@@ -160,7 +160,7 @@ async fn start(
     }
     if wanted.dry_run {
         let preview = operator.store.preview_replay(&wanted.filter).await?;
-        let sample: Vec<_> = preview.sample.iter().map(view::summary).collect();
+        let sample: Vec<_> = preview.sample.iter().map(view::line).collect();
         let told = json!({ "dry_run": true, "total": preview.total, "sample": sample });
         return Ok(Json(told).into_response());
     }
@@ -238,7 +238,7 @@ async fn audit(
     Ok(Json(json!({ "audit": list, "next_cursor": next })).into_response())
 }
 
-fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let sent = serde_path_to_error::deserialize(&mut reader)
         .map_err(|error| Problem::asked(error.path().to_string(), error.inner().to_string()))?;
@@ -246,7 +246,7 @@ fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Problem> {
     Ok(sent)
 }
 
-fn check_why(why: &str) -> Result<(), Problem> {
+pub(super) fn check_why(why: &str) -> Result<(), Problem> {
     if (1..=WHY_MAX).contains(&why.chars().count()) && !why.trim().is_empty() && !why.contains('\0')
     {
         return Ok(());

@@ -4,11 +4,40 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use callgate_core::time::Timestamp;
-use callgate_store::{Attempt, AuditEntry, BulkReplay, Inspection, StoredNotification};
+use callgate_store::{
+    Attempt, AuditEntry, BulkReplay, CallEnd, Found, Inspection, StoredCall, StoredNotification,
+    Unreadable,
+};
 use serde_json::{Value, json};
 
 /// One line of a search.
-pub(super) fn summary(stored: &StoredNotification) -> Value {
+pub(super) fn line(found: &Found) -> Value {
+    match found {
+        Found::Read(stored) => summary(stored),
+        Found::Unreadable(found) => unreadable(found),
+    }
+}
+
+/// What can be told of a notification that cannot be read: its columns as they are, but for those
+/// that are personal, and what is wrong.
+fn unreadable(found: &Unreadable) -> Value {
+    let told = |name: &&String| !PERSONAL.contains(&name.as_str());
+    let mut shown: serde_json::Map<String, Value> = found
+        .row
+        .iter()
+        .filter(|(name, _)| told(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let reason = shown.remove("reason_text").unwrap_or_default();
+    shown.insert("reason".to_owned(), reason);
+    shown.insert("unreadable".to_owned(), json!(found.problem));
+    Value::Object(shown)
+}
+
+/// Columns that are personal, or hold what is.
+const PERSONAL: [&str; 4] = ["payer", "body", "headers", "scratch"];
+
+fn summary(stored: &StoredNotification) -> Value {
     let told = &stored.notification;
     let reason = stored.reason.as_ref();
     json!({
@@ -36,7 +65,21 @@ pub(super) fn summary(stored: &StoredNotification) -> Value {
 
 /// Everything about one notification but what is personal.
 pub(super) fn inspection(found: &Inspection) -> Value {
-    let (stored, told) = (&found.stored, &found.stored.notification);
+    let mut shown = match &found.found {
+        Found::Read(stored) => whole(stored),
+        Found::Unreadable(found) => unreadable(found),
+    };
+    let more = json!({
+        "attempts_ended": found.attempts.iter().map(attempt).collect::<Vec<_>>(),
+        "calls": found.calls.iter().map(call).collect::<Vec<_>>(),
+        "audit": found.audit.iter().map(entry).collect::<Vec<_>>(),
+    });
+    extend(&mut shown, more);
+    shown
+}
+
+fn whole(stored: &StoredNotification) -> Value {
+    let told = &stored.notification;
     let mut shown = summary(stored);
     let more = json!({
         "delivery_key": stored.delivery_key,
@@ -52,22 +95,76 @@ pub(super) fn inspection(found: &Inspection) -> Value {
         "leased_until_ms": stored.leased_until.map(Timestamp::as_ms),
         "attempts_before_replay": stored.attempts_before,
         "replayed_at_ms": stored.replayed_at.map(Timestamp::as_ms),
-        "attempts_ended": found.attempts.iter().map(attempt).collect::<Vec<_>>(),
-        "audit": found.audit.iter().map(entry).collect::<Vec<_>>(),
+        "archived_at_ms": stored.archived_at.map(Timestamp::as_ms),
     });
-    if let (Some(shown), Value::Object(more)) = (shown.as_object_mut(), more) {
-        shown.extend(more);
-    }
+    extend(&mut shown, more);
     shown
 }
 
-/// Adds what is personal: who paid, what was said, and the callback as it came.
-pub(super) fn add_raw(shown: &mut Value, stored: &StoredNotification, callback: Option<&[u8]>) {
-    let Some(shown) = shown.as_object_mut() else { return };
-    shown.insert("payer".to_owned(), json!(stored.notification.payer));
-    shown.insert("body".to_owned(), json_of(&stored.notification.body));
-    shown.insert("headers".to_owned(), json_of(&stored.headers));
-    shown.insert("raw_base64".to_owned(), json!(callback.map(|bytes| STANDARD.encode(bytes))));
+fn extend(shown: &mut Value, more: Value) {
+    if let (Some(shown), Value::Object(more)) = (shown.as_object_mut(), more) {
+        shown.extend(more);
+    }
+}
+
+/// Adds what is personal: who paid, what was said, the callback as it came, and what endpoints
+/// answered.
+pub(super) fn add_raw(shown: &mut Value, inspection: &Inspection, callback: Option<&[u8]>) {
+    let calls = shown.get_mut("calls").and_then(Value::as_array_mut);
+    for (shown, call) in calls.into_iter().flatten().zip(&inspection.calls) {
+        if let Some(CallEnd::Answered { headers, body, .. }) = &call.end {
+            let text = std::str::from_utf8(body);
+            let coded = text.is_err().then(|| STANDARD.encode(body));
+            let more = json!({
+                "answer_headers": headers,
+                "answer": text.ok(),
+                "answer_base64": coded,
+            });
+            extend(shown, more);
+        }
+    }
+    let more = match &inspection.found {
+        Found::Read(stored) => json!({
+            "payer": stored.notification.payer,
+            "body": json_of(&stored.notification.body),
+            "headers": json_of(&stored.headers),
+        }),
+        Found::Unreadable(found) => {
+            let told = |name: &&str| Some(((*name).to_owned(), found.row.get(*name)?.clone()));
+            PERSONAL.iter().filter_map(told).collect()
+        }
+    };
+    extend(shown, more);
+    extend(shown, json!({ "raw_base64": callback.map(|bytes| STANDARD.encode(bytes)) }));
+}
+
+/// A call without what was answered: that may be personal.
+fn call(call: &StoredCall) -> Value {
+    let (status, bytes, error) = match &call.end {
+        None => (None, None, None),
+        Some(CallEnd::Answered { status, body, .. }) => (Some(*status), Some(body.len()), None),
+        Some(CallEnd::TooLarge { status }) => (Some(*status), None, Some("calls.too-large")),
+        Some(CallEnd::Failed(code)) => (None, None, Some(code.as_str())),
+    };
+    json!({
+        "name": call.name,
+        "phase": call.phase,
+        "endpoint": call.endpoint,
+        "method": call.method,
+        "path": call.path,
+        "idempotency_key": call.key,
+        "plugin": call.plugin,
+        "attempt": call.attempt,
+        "tries": call.tries,
+        "request_bytes": call.request_bytes,
+        "request_sha256": call.digest,
+        "begun_at_ms": call.begun_at.as_ms(),
+        "ended_at_ms": call.ended_at.map(Timestamp::as_ms),
+        "duration_us": call.duration_us,
+        "status": status,
+        "error": error,
+        "answer_bytes": bytes,
+    })
 }
 
 fn attempt(attempt: &Attempt) -> Value {

@@ -7,13 +7,16 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use callgate_core::canary::Budget;
 use callgate_store::Store;
 use http::{HeaderMap, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::error::Problem;
-use super::operate;
+use super::plugins::{self, SharedPlugins};
+use super::ready::{Readiness, Ready};
 use super::tokens::Operators;
+use super::{operate, sinks, trials};
 use crate::clock::Clock;
 
 /// What the operator calls need.
@@ -27,27 +30,39 @@ pub struct Operator {
     pub operators: Arc<Operators>,
     /// The time.
     pub clock: Clock,
+    /// Whoever keeps processors in force.
+    pub plugins: SharedPlugins,
+    /// When a canary has failed too often, unless its start says otherwise.
+    pub budget: Budget,
+    /// Whether a callback could be stored.
+    pub ready: Arc<Ready>,
     /// Reason codes that were shown: one that is gone is shown as zero, not as its last count.
     pub reviews: Arc<Mutex<BTreeSet<String>>>,
+    /// Looks at the bulkheads of the plugins: `{"bulkheads": […]}`.
+    pub bulkheads: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
 
-/// `GET /healthz`, `/readyz` and `/metrics`, and the calls of [`operate`].
+/// `GET /healthz`, `/readyz` and `/metrics`, and the calls of [`operate`],
+/// [`plugins`] and [`trials`].
 pub fn router(operator: Operator) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
+        .route("/operator/bulkheads", get(bulkheads))
         .merge(operate::routes())
+        .merge(plugins::routes())
+        .merge(trials::routes())
+        .merge(sinks::routes())
         .with_state(operator)
 }
 
-/// Ready means that a callback could be stored: the store answers a read.
 async fn ready(State(operator): State<Operator>) -> Response {
-    match operator.store.counts().await {
-        Ok(_) => "ready\n".into_response(),
-        Err(error) => {
-            tracing::warn!(%error, "not ready: the store does not answer");
-            (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response()
+    match operator.ready.look().await {
+        Readiness::Ready => "ready\n".into_response(),
+        Readiness::NotReady => {
+            let words = "callbacks cannot be stored\n";
+            (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
         }
     }
 }
@@ -73,6 +88,16 @@ async fn metrics_text(
     show_reviews(&mut operator.reviews.lock().unwrap_or_else(PoisonError::into_inner), reviews);
     let text = operator.metrics.render();
     Ok(([(http::header::CONTENT_TYPE, METRICS_TYPE)], text).into_response())
+}
+
+/// How many runs of each plugin are under way, how many notifications are held, and whether it is
+/// left alone: on this host.
+async fn bulkheads(
+    State(operator): State<Operator>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    operator.operators.admit(&headers)?;
+    Ok(axum::Json((operator.bulkheads)()).into_response())
 }
 
 fn show_reviews(shown: &mut BTreeSet<String>, reviews: Vec<(String, i64)>) {

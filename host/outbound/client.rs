@@ -6,19 +6,45 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
-use reqwest::Url;
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::{Certificate, Url};
 
 use super::address::Reach;
-use super::resolve::{Checked, look_up};
+use super::resolve::{Checked, Names};
 
 /// Calls one endpoint. Clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Caller {
     client: reqwest::Client,
     url: Url,
-    reach: Reach,
+    checked: Checked,
     timeout_ms: u32,
+}
+
+/// One request with everything of its own.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The method.
+    pub method: Method,
+    /// Path and query, appended to the endpoint's URL; begins with `/` and is normalised.
+    pub path: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// From the first byte sent to the answer read, in milliseconds.
+    pub timeout_ms: u32,
+    /// Bytes that the body of the answer may have.
+    pub answer_bytes_max: usize,
+}
+
+/// What came of a request that was answered.
+#[derive(Debug, Clone)]
+pub enum Heard {
+    /// An answer, whole.
+    Whole(Answer),
+    /// An answer whose body is longer than it may be; it was not read to its end.
+    TooLarge(StatusCode),
 }
 
 /// Where a caller calls, and how long it waits.
@@ -96,14 +122,33 @@ impl Caller {
     /// [`NotReachable::Url`] for a URL that is not called, [`NotReachable::Private`] where it holds
     /// a private address itself.
     pub fn new(endpoint: Endpoint) -> Result<Self, NotReachable> {
+        Self::build(endpoint, Vec::new(), Names::default())
+    }
+
+    /// The same, for a server whose certificate is signed by one of `roots` and no other.
+    ///
+    /// # Errors
+    /// As for [`Caller::new`].
+    pub fn trusting(endpoint: Endpoint, roots: Vec<Certificate>) -> Result<Self, NotReachable> {
+        Self::build(endpoint, roots, Names::default())
+    }
+
+    fn build(
+        endpoint: Endpoint,
+        roots: Vec<Certificate>,
+        names: Names,
+    ) -> Result<Self, NotReachable> {
         let Endpoint { url, reach, timeout_ms } = endpoint;
         check(&url, reach)?;
         let timeout = Duration::from_millis(u64::from(timeout_ms));
-        let client = reqwest::Client::builder()
+        let checked = Checked { reach, names };
+        let builder = reqwest::Client::builder();
+        let builder = if roots.is_empty() { builder } else { builder.tls_certs_only(roots) };
+        let client = builder
             .redirect(reqwest::redirect::Policy::none())
             // A proxy would connect for us, to an address that nobody here has checked.
             .no_proxy()
-            .dns_resolver(Arc::new(Checked(reach)))
+            .dns_resolver(Arc::new(checked.clone()))
             .timeout(timeout)
             .connect_timeout(timeout)
             .user_agent(concat!("callgate/", env!("CARGO_PKG_VERSION")))
@@ -112,7 +157,7 @@ impl Caller {
                 found: words(&error),
                 expected: "a working TLS set-up",
             })?;
-        Ok(Self { client, url, reach, timeout_ms })
+        Ok(Self { client, url, checked, timeout_ms })
     }
 
     /// Resolves the name once and judges what it leads to now; each call does so again.
@@ -126,7 +171,7 @@ impl Caller {
             None => Ok(()),
             Some(host) => {
                 let host = host.trim_matches(['[', ']']);
-                look_up(host, port, self.reach).await.map(drop)
+                self.checked.look_up(host, port).await.map(drop)
             }
         }
     }
@@ -142,9 +187,10 @@ impl Caller {
             .headers(headers)
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(json);
-        let mut response = request.send().await.map_err(|error| self.explain(&error))?;
+        let explain = |error: reqwest::Error| explain(&error, self.timeout_ms);
+        let mut response = request.send().await.map_err(explain)?;
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(|error| self.explain(&error))? {
+        while let Some(piece) = response.chunk().await.map_err(explain)? {
             let room = BODY_BYTES_MAX.saturating_sub(body.len());
             body.extend(piece.iter().take(room));
             if piece.len() > room {
@@ -154,24 +200,72 @@ impl Caller {
         Ok(Answer { status: response.status(), headers: response.headers().clone(), body })
     }
 
-    fn explain(&self, error: &reqwest::Error) -> CallError {
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            if let Some(refused) = inner.downcast_ref::<NotReachable>() {
-                return match refused {
-                    NotReachable::Unknown { .. } => CallError::Unreachable(refused.to_string()),
-                    NotReachable::Private { .. } | NotReachable::Url { .. } => {
-                        CallError::Refused(refused.clone())
-                    }
-                };
+    /// Sends a request and waits for the whole answer.
+    ///
+    /// # Errors
+    /// [`CallError`]; but for [`CallError::Refused`] the endpoint may have read the request
+    /// nevertheless.
+    pub async fn send(&self, outgoing: Outgoing) -> Result<Heard, CallError> {
+        let Outgoing { method, path, headers, body, timeout_ms, answer_bytes_max } = outgoing;
+        let url = self.below(&path).map_err(CallError::Refused)?;
+        let timeout = Duration::from_millis(u64::from(timeout_ms));
+        let request = self.client.request(method.clone(), url).headers(headers).timeout(timeout);
+        // Who hands something over says how long it is, though it be nothing.
+        let bare = body.is_empty() && matches!(method, Method::GET | Method::DELETE);
+        let request = if bare { request } else { request.body(body) };
+        let explain = |error: reqwest::Error| explain(&error, timeout_ms);
+        let mut response = request.send().await.map_err(explain)?;
+        let status = response.status();
+        let most = u64::try_from(answer_bytes_max).unwrap_or(u64::MAX);
+        if response.content_length().is_some_and(|bytes| bytes > most) {
+            return Ok(Heard::TooLarge(status));
+        }
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(explain)? {
+            if piece.len() > answer_bytes_max.saturating_sub(body.len()) {
+                return Ok(Heard::TooLarge(status));
             }
-            cause = inner.source();
+            body.extend_from_slice(&piece);
         }
-        if error.is_timeout() {
-            return CallError::Timeout { ms: self.timeout_ms };
-        }
-        CallError::Unreachable(words(error))
+        Ok(Heard::Whole(Answer { status, headers: response.headers().clone(), body }))
     }
+
+    /// The URL of a path below this endpoint's. The path was normalised by whoever asks; that it
+    /// leads nowhere else is made sure here.
+    fn below(&self, path: &str) -> Result<Url, NotReachable> {
+        let wrong = || NotReachable::Url {
+            found: "a path that leads elsewhere".to_owned(),
+            expected: "a path below the base address",
+        };
+        let base = self.url.as_str().trim_end_matches('/');
+        let url: Url = format!("{base}{path}").parse().map_err(|_| wrong())?;
+        let stem = self.url.path().trim_end_matches('/');
+        let inside = url.path().strip_prefix(stem).is_some_and(|rest| rest.starts_with('/'));
+        if url.origin() == self.url.origin() && inside && path.starts_with('/') {
+            Ok(url)
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+fn explain(error: &reqwest::Error, timeout_ms: u32) -> CallError {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(refused) = inner.downcast_ref::<NotReachable>() {
+            return match refused {
+                NotReachable::Unknown { .. } => CallError::Unreachable(refused.to_string()),
+                NotReachable::Private { .. } | NotReachable::Url { .. } => {
+                    CallError::Refused(refused.clone())
+                }
+            };
+        }
+        cause = inner.source();
+    }
+    if error.is_timeout() {
+        return CallError::Timeout { ms: timeout_ms };
+    }
+    CallError::Unreachable(words(error))
 }
 
 /// The form of a URL, and an address that stands in it: no resolver is asked for those.
@@ -211,47 +305,4 @@ fn words(error: &reqwest::Error) -> String {
 pub const BODY_BYTES_MAX: usize = 65_536;
 
 #[cfg(test)]
-mod tests {
-    use super::{CallError, Caller, Endpoint, NotReachable};
-    use crate::outbound::address::Reach;
-
-    fn caller(url: &str, reach: Reach) -> Result<Caller, NotReachable> {
-        Caller::new(Endpoint { url: url.parse().expect("a URL"), reach, timeout_ms: 1000 })
-    }
-
-    #[test]
-    fn addresses_of_the_house_are_refused_unless_allowed() {
-        for url in [
-            "https://127.0.0.1/hook",
-            "https://[::1]/hook",
-            "https://[::ffff:10.0.0.1]/hook",
-            "https://169.254.169.254/latest",
-            // Other spellings of 127.0.0.1, which a URL reads as such.
-            "https://2130706433/",
-            "https://0x7f.1/",
-        ] {
-            let refused = caller(url, Reach::Public).expect_err(url);
-            assert!(matches!(refused, NotReachable::Private { .. }), "{url}: {refused}");
-            assert!(caller(url, Reach::Anywhere).is_ok(), "{url}");
-        }
-    }
-
-    #[test]
-    fn other_schemes_and_passwords_are_refused() {
-        for url in ["http://example.com/", "ftp://example.com/", "https://u:p@example.com/"] {
-            let refused = caller(url, Reach::Public).expect_err(url);
-            assert!(matches!(refused, NotReachable::Url { .. }), "{url}: {refused}");
-        }
-        assert!(caller("https://example.com/hook", Reach::Public).is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_name_that_leads_into_the_house_is_refused_when_it_is_connected_to() {
-        let caller =
-            caller("https://localhost:1/hook", Reach::Public).expect("a name is no address");
-        let refused = caller.probe().await.expect_err("localhost is private");
-        assert!(matches!(refused, NotReachable::Private { .. }), "{refused}");
-        let error = caller.post(http::HeaderMap::new(), Vec::new()).await.expect_err("refused");
-        assert!(matches!(error, CallError::Refused(_)), "{error}");
-    }
-}
+mod tests;

@@ -3,10 +3,15 @@
 //! May call the clock and core. Absent: what is called and why; who calls says that.
 //!
 //! Reading order: `address` (what is private), `resolve` (names become addresses that were
-//! checked), `client`.
+//! checked), `client`; `circuit` (whether somebody is asked at all), `endpoints` (what processors
+//! may call by name).
 
 pub mod address;
 
 mod resolve;
 
 pub mod client;
+
+pub mod circuit;
+
+pub mod endpoints;

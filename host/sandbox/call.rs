@@ -254,8 +254,12 @@ impl Session {
 
     fn report<T>(mut self, result: Result<T, Stop>) -> Report<T> {
         let state = self.store.data_mut();
-        let (scratch, reads) = match state.run_if_any() {
-            Some(run) => (std::mem::take(&mut run.input.scratch), run.staging.reads()),
+        let (scratch, reads, answers, calls) = match state.run_if_any() {
+            Some(run) => {
+                let scratch = std::mem::take(&mut run.input.scratch);
+                let calls = std::mem::take(&mut run.heard);
+                (scratch, run.staging.reads(), run.staging.answers(), calls)
+            }
             None => Default::default(),
         };
         Report {
@@ -263,6 +267,8 @@ impl Session {
             phase: state.phase,
             scratch,
             reads,
+            answers,
+            calls,
             log_lines: state.meter.log_lines,
             log_lines_dropped: state.meter.log_lines_dropped,
             host_calls: state.meter.host_calls,

@@ -102,7 +102,11 @@ fn check_routes(routes: &[Route]) -> Result<(), String> {
     Ok(())
 }
 
-fn check_route(route: &Route) -> Result<(), String> {
+/// Checks the syntax of one route.
+///
+/// # Errors
+/// What was found and what was expected, for the author.
+pub fn check_route(route: &Route) -> Result<(), String> {
     let fail = |field: &str, found: &str, expected: &str| {
         let shown = text::printable(found, SHOWN_BYTES);
         Err(format!("{field} of a route is `{shown}`, expected {expected}"))
@@ -143,7 +147,8 @@ fn check_transitions(transitions: &[Edge]) -> Result<(), String> {
 }
 
 /// Segments of `a-z A-Z 0-9 . _ -` with `/` between them, none empty and none starting with a dot.
-fn is_name(name: &str) -> bool {
+#[must_use]
+pub fn is_name(name: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     name.len() <= 128
         && name.split('/').all(|segment| {
@@ -151,8 +156,12 @@ fn is_name(name: &str) -> bool {
         })
 }
 
-const ROUTES_MAX: usize = 200;
-const TRANSITIONS_MAX: usize = 1000;
+/// Routes of one plugin.
+pub const ROUTES_MAX: usize = 200;
+
+/// Transitions of one plugin.
+pub const TRANSITIONS_MAX: usize = 1000;
+
 const SHOWN_BYTES: usize = 80;
 
 #[cfg(test)]

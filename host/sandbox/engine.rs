@@ -1,6 +1,6 @@
 //! The engine: compiles, pools memory, ticks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -9,11 +9,12 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{
-    Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy,
-    PoolingAllocationConfig,
+    Cache, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
 };
 
 use crate::bindings::Processor;
+use crate::cache::{self, CacheDir};
+use crate::compile::Compiler;
 use crate::limits::Limits;
 use crate::state::RunState;
 
@@ -30,6 +31,16 @@ pub struct SandboxSettings {
     pub component_bytes_max: usize,
     /// How long a component may take to compile, in milliseconds.
     pub compile_ms: u64,
+    /// Memory that compiling one component may take, in bytes, where a child process compiles.
+    pub compile_memory_bytes: u64,
+    /// Bytes of code that a component may be compiled to.
+    pub code_bytes_max: usize,
+    /// Core modules of a component, and again components inside it.
+    pub modules_max: u32,
+    /// Functions of a component.
+    pub functions_max: u32,
+    /// Bytes of one function of a component.
+    pub function_bytes_max: u32,
     /// Bytes of one linear memory: no plugin's `memory_bytes` may be above.
     pub memory_bytes_max: usize,
     /// Elements of one table: no plugin's `table_elements` may be above.
@@ -49,6 +60,11 @@ impl Default for SandboxSettings {
             cache_dir: None,
             component_bytes_max: 32 << 20,
             compile_ms: 120_000,
+            compile_memory_bytes: 2 << 30,
+            code_bytes_max: 128 << 20,
+            modules_max: 64,
+            functions_max: 200_000,
+            function_bytes_max: 1 << 20,
             memory_bytes_max: 64 << 20,
             table_elements_max: 20_000,
             memory_keep_bytes: 1 << 20,
@@ -82,6 +98,9 @@ pub(crate) struct Rooms {
     pub(crate) slots: Semaphore,
     /// Compilation cannot be interrupted: one at a time, so that a bomb costs one thread.
     pub(crate) compiling: Arc<Semaphore>,
+    pub(crate) compiler: Compiler,
+    cache: Option<Cache>,
+    cache_dir: Option<CacheDir>,
     _ticker: Ticker,
 }
 
@@ -99,14 +118,43 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`] where neither works, or the cache directory cannot be used.
     pub fn new(settings: SandboxSettings) -> Result<Self, SandboxError> {
-        let (engine, memory) = engine(&settings)?;
+        Self::with_compiler(settings, Compiler::Here)
+    }
+
+    /// As [`Self::new`], and says where components are compiled. A child process needs a cache: a
+    /// private one of this process, where none is configured.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_compiler(
+        settings: SandboxSettings,
+        compiler: Compiler,
+    ) -> Result<Self, SandboxError> {
+        let cache_dir = match (&settings.cache_dir, &compiler) {
+            (Some(dir), _) => Some(CacheDir::open(dir)?),
+            (None, Compiler::Child { .. }) => Some(CacheDir::private()?),
+            (None, Compiler::Here) => None,
+        };
+        let cache = cache_dir.as_ref().map(CacheDir::cache).transpose()?;
+        let (engine, memory) = engine(&settings, cache.as_ref())?;
         let mut linker = Linker::new(&engine);
         Processor::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
             .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine)?;
         let slots = Semaphore::new(usize_of(settings.slots).clamp(1, Semaphore::MAX_PERMITS));
         let compiling = Arc::new(Semaphore::new(1));
-        let rooms = Rooms { engine, memory, linker, settings, slots, compiling, _ticker: ticker };
+        let rooms = Rooms {
+            engine,
+            memory,
+            linker,
+            settings,
+            slots,
+            compiling,
+            compiler,
+            cache,
+            cache_dir,
+            _ticker: ticker,
+        };
         Ok(Self { rooms: Arc::new(rooms) })
     }
 
@@ -120,6 +168,23 @@ impl Sandbox {
     #[must_use]
     pub fn slots_free(&self) -> usize {
         self.rooms.slots.available_permits()
+    }
+}
+
+impl Rooms {
+    /// The folder of compiled code; empty where there is none.
+    pub(crate) fn cache_dir(&self) -> &Path {
+        self.cache_dir.as_ref().map_or_else(|| Path::new(""), CacheDir::path)
+    }
+
+    /// The note that a component was compiled within the limits by an engine like this one.
+    pub(crate) fn note_of(&self, sha256: &str) -> Option<PathBuf> {
+        Some(cache::note(self.cache_dir.as_ref()?.path(), sha256, &self.engine))
+    }
+
+    /// How often compiled code was looked for and not found.
+    pub(crate) fn cache_misses(&self) -> usize {
+        self.cache.as_ref().map_or(0, Cache::cache_misses)
     }
 }
 
@@ -151,9 +216,11 @@ impl SandboxError {
 }
 
 /// Probes for pooled memory and falls back to memory on demand.
-fn engine(settings: &SandboxSettings) -> Result<(Engine, Memory), SandboxError> {
-    let cache = cache(settings)?;
-    let mut config = config(settings, cache.clone());
+fn engine(
+    settings: &SandboxSettings,
+    cache: Option<&Cache>,
+) -> Result<(Engine, Memory), SandboxError> {
+    let mut config = config(settings, cache.cloned());
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
     match Engine::new(&config) {
         Ok(engine) => Ok((engine, Memory::Pooled)),
@@ -163,7 +230,7 @@ fn engine(settings: &SandboxSettings) -> Result<(Engine, Memory), SandboxError> 
                 slots = settings.slots,
                 "memory of guests cannot be pooled, taking it on demand: runs start slower"
             );
-            let config = self::config(settings, cache);
+            let config = self::config(settings, cache.cloned());
             let engine = Engine::new(&config);
             let engine = engine.map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
             Ok((engine, Memory::OnDemand))
@@ -171,15 +238,11 @@ fn engine(settings: &SandboxSettings) -> Result<(Engine, Memory), SandboxError> 
     }
 }
 
-fn cache(settings: &SandboxSettings) -> Result<Option<Cache>, SandboxError> {
-    let Some(dir) = &settings.cache_dir else { return Ok(None) };
-    let refuse = |cause: String| SandboxError::Cache { dir: dir.clone(), cause };
-    // The cache wants a canonical path.
-    std::fs::create_dir_all(dir).map_err(|error| refuse(error.to_string()))?;
-    let canonical = dir.canonicalize().map_err(|error| refuse(error.to_string()))?;
-    let mut config = CacheConfig::new();
-    config.with_directory(canonical);
-    Cache::new(config).map(Some).map_err(|error| refuse(format!("{error:#}")))
+/// An engine that makes the code which the others run. It takes no memory for guests: it runs none.
+pub(crate) fn compiling_engine(settings: &SandboxSettings) -> Result<Engine, SandboxError> {
+    let cache = settings.cache_dir.as_deref().map(|dir| CacheDir::open(dir)?.cache());
+    let config = config(settings, cache.transpose()?);
+    Engine::new(&config).map_err(|error| SandboxError::Engine(format!("{error:#}")))
 }
 
 /// What every store of this engine has in common. The reasons stand with the measurements.

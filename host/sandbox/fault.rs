@@ -67,6 +67,8 @@ pub enum FaultKind {
     Contract,
     /// It went on after its quota was used up, or handed over too much in one call.
     Quota,
+    /// It asked an endpoint for something else than the run before it did, under the same name.
+    Differs,
     /// The host failed, not the guest.
     Host,
 }
@@ -82,6 +84,7 @@ impl FaultKind {
             Self::Trap => "sandbox.trap",
             Self::Contract => "sandbox.contract",
             Self::Quota => "sandbox.quota",
+            Self::Differs => "calls.differs",
             Self::Host => "sandbox.host",
         }
     }
@@ -115,6 +118,8 @@ pub(crate) enum Halt {
     #[error("{0}")]
     Contract(String),
     #[error("{0}")]
+    Differs(String),
+    #[error("{0}")]
     Host(String),
 }
 
@@ -125,6 +130,7 @@ impl Halt {
             Self::Memory { .. } | Self::Table { .. } => FaultKind::Memory,
             Self::Quota(_) => FaultKind::Quota,
             Self::Contract(_) => FaultKind::Contract,
+            Self::Differs(_) => FaultKind::Differs,
             Self::Host(_) => FaultKind::Host,
         }
     }

@@ -17,6 +17,8 @@ pub struct Grants {
     pub write: BTreeSet<String>,
     /// Topics it may emit events on, each named in full.
     pub topics: BTreeSet<String>,
+    /// Endpoints it may call, by the names that the configuration gives them.
+    pub endpoints: BTreeSet<String>,
     /// Whether it may write without a condition on the version (`expectation.any`).
     pub blind_writes: bool,
     /// Businesses that its routes may claim; any where this is not set. The configuration names
@@ -36,6 +38,10 @@ impl Grants {
 
     pub(crate) fn emits(&self, topic: &str) -> bool {
         self.topics.contains(topic)
+    }
+
+    pub(crate) fn calls(&self, endpoint: &str) -> bool {
+        self.endpoints.contains(endpoint)
     }
 
     pub(crate) fn claims(&self, business: &str) -> bool {

@@ -8,6 +8,7 @@ mod config;
 mod documents;
 mod events;
 mod exchange;
+mod http;
 mod log;
 mod size;
 

@@ -5,28 +5,36 @@
 //! fresh store and a fresh instance, and both are dropped whatever happened.
 //!
 //! Reading order: [`limits`], [`run`], [`outside`], [`fault`] are the words; [`engine`] and
-//! [`load`] make a [`plugin::Plugin`]; `call` runs it; `imports` is what a guest can ask for;
+//! [`load`] make a [`plugin::Plugin`], `inspect` looks at it first, [`compile`] and [`child`]
+//! compile it into the `cache`; `call` runs it; `imports` is what a guest can ask for;
 //! [`registry`] picks the plugin for a notification.
 
+pub mod child;
+pub mod compile;
 pub mod descriptor;
 pub mod engine;
 pub mod fault;
 pub mod grants;
+pub mod http;
 pub mod limits;
 pub mod load;
 pub mod outside;
 pub mod plugin;
 pub mod registry;
 pub mod run;
+pub mod text;
 
 mod bindings;
+mod cache;
 mod call;
 mod cpu;
+mod folder;
 mod imports;
+mod inspect;
 mod json;
 mod merge;
 mod meter;
+mod path;
 mod routes;
 mod staging;
 mod state;
-mod text;

@@ -1,6 +1,6 @@
 //! What one plugin may use: every limit has a name, a unit and a default.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::fault::Phase;
 
@@ -9,9 +9,11 @@ use crate::fault::Phase;
 /// "A run" is the five phases of one notification, or the `after` phase alone. Going over a limit
 /// of the machine (fuel, time, memory) stops the guest at once. Going over a quota of the imports
 /// answers `quota` to the guest, and a guest that goes on in spite of that is stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
+    /// Runs at once; 0 for a quarter of the engine's workers. Held by the host, not by the sandbox.
+    pub concurrency: u32,
     /// Fuel of each phase: about one unit per instruction. The same run burns the same fuel
     /// everywhere. A real processor burns 0.1 to 0.7 million in a whole run.
     pub fuel: u64,
@@ -36,6 +38,15 @@ pub struct Limits {
     /// How long a run may wait for the document store in all, in milliseconds. Waiting does not
     /// count as wall time of the phase: a slow database is not the guest's fault.
     pub outside_ms: u32,
+    /// How long a run may wait for endpoints in all, in milliseconds. Waiting does not count as
+    /// wall time of the phase, and the lease grows with each call.
+    pub http_ms: u32,
+    /// Outgoing requests of a run, those answered from the record included.
+    pub http_requests: u32,
+    /// Bytes of path, headers and body of one outgoing request.
+    pub http_request_bytes: usize,
+    /// Bytes of the body of one answer to it.
+    pub http_response_bytes: usize,
     /// Memory of a run, in bytes, all linear memories of the component together.
     pub memory_bytes: usize,
     /// Linear memories of a component.
@@ -88,6 +99,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            concurrency: 0,
             fuel: 20_000_000,
             describe_fuel: 20_000_000,
             start_ms: 50,
@@ -99,6 +111,10 @@ impl Default for Limits {
             save_ms: 100,
             after_ms: 2000,
             outside_ms: 2000,
+            http_ms: 10_000,
+            http_requests: 20,
+            http_request_bytes: 256 << 10,
+            http_response_bytes: 256 << 10,
             memory_bytes: 64 << 20,
             memories: 4,
             table_elements: 20_000,

@@ -1,7 +1,6 @@
 //! From bytes to a plugin, or a refusal in words that its author understands.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
@@ -9,11 +8,13 @@ use wasmtime::component::Component;
 use crate::bindings::ProcessorPre;
 use crate::bindings::exports::callgate::processor::plugin as wit;
 use crate::call::Session;
+use crate::compile::compile;
 use crate::cpu::watched;
 use crate::descriptor::{Claimed, Descriptor, Edge, Route};
 use crate::engine::{Rooms, Sandbox};
 use crate::fault::Fault;
 use crate::grants::Grants;
+use crate::inspect::inspect;
 use crate::limits::{LOG_LINE_BYTES, Limits};
 use crate::plugin::Plugin;
 use crate::state::{RunState, Terms};
@@ -54,6 +55,38 @@ pub enum LoadError {
     SlowCompile {
         /// The limit, in milliseconds.
         limit_ms: u64,
+    },
+    /// Code `plugin.too-much-to-compile`.
+    #[error("component has {found} {what}, limit is {limit}")]
+    TooMuchToCompile {
+        /// Of what, and the setting.
+        what: &'static str,
+        /// What it has.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Code `plugin.code-too-large`.
+    #[error(
+        "component compiles to {} bytes of code, limit is {limit} (sandbox.code_bytes_max)",
+        found.map_or_else(|| "more".to_owned(), |found| found.to_string())
+    )]
+    CodeTooLarge {
+        /// What it compiles to, where it came so far.
+        found: Option<usize>,
+        /// The limit.
+        limit: usize,
+    },
+    /// Code `plugin.compiler-died`.
+    #[error(
+        "the compiler of this component ended with {how}; most likely it needs more than {limit} \
+         bytes of memory (sandbox.compile_memory_bytes)"
+    )]
+    CompilerDied {
+        /// How it ended.
+        how: String,
+        /// The memory that it may have.
+        limit: u64,
     },
     /// Code `plugin.import`.
     #[error("component imports `{name}`: {advice}")]
@@ -117,6 +150,9 @@ impl LoadError {
             Self::NotAComponent(_) => "plugin.not-a-component",
             Self::Invalid(_) => "plugin.invalid",
             Self::SlowCompile { .. } => "plugin.slow-compile",
+            Self::TooMuchToCompile { .. } => "plugin.too-much-to-compile",
+            Self::CodeTooLarge { .. } => "plugin.code-too-large",
+            Self::CompilerDied { .. } => "plugin.compiler-died",
             Self::Import { .. } => "plugin.import",
             Self::Export(_) => "plugin.export",
             Self::Link(_) => "plugin.link",
@@ -134,8 +170,8 @@ impl LoadError {
 impl Sandbox {
     /// Compiles, checks and links a component, and asks it to describe itself.
     ///
-    /// Compiles on a blocking thread, one component at a time. Must be called within a tokio
-    /// runtime that has its timer on.
+    /// Compiles where the sandbox was told to, one component at a time; what was compiled before
+    /// comes from the cache. Must be called within a tokio runtime that has timer and I/O on.
     ///
     /// # Errors
     /// [`LoadError`] says which rule the component breaks.
@@ -145,15 +181,13 @@ impl Sandbox {
         check_file(&bytes, rooms.settings.component_bytes_max)?;
         check_ceilings(rooms, &limits)?;
         let sha256 = hex(&Sha256::digest(&bytes));
-        let component = compile(rooms, bytes).await?;
-        check_imports(rooms, &component)?;
+        inspect(&bytes, &rooms.settings)?;
+        let component = compile(rooms, &sha256, bytes).await?;
         check_needs(&component, &limits)?;
         let linked = rooms.linker.instantiate_pre(&component).map_err(|error| link(&error))?;
-        check_exports(rooms, &component)?;
         let pre = ProcessorPre::new(linked).map_err(|error| link(&error))?;
 
-        let revision = hex(&Sha256::digest(config.to_string().as_bytes()));
-        let revision = text::cut(&revision, REVISION_BYTES).to_owned();
+        let revision = revision(&config);
         let (name, version) = (String::new(), String::new());
         let terms = Terms { name, version, limits, grants, config, revision };
         let terms = Arc::new(terms);
@@ -198,67 +232,6 @@ fn check_ceilings(rooms: &Rooms, limits: &Limits) -> Result<(), LoadError> {
         Some((name, found, ceiling)) => Err(LoadError::Limit { name, found, ceiling }),
         None => Ok(()),
     }
-}
-
-/// Compiles away from the threads that serve callbacks.
-async fn compile(rooms: &Arc<Rooms>, bytes: Vec<u8>) -> Result<Component, LoadError> {
-    let limit_ms = rooms.settings.compile_ms;
-    let (engine, compiling) = (rooms.engine.clone(), rooms.compiling.clone());
-    let compile = async move {
-        let turn = compiling.acquire_owned().await;
-        let turn = turn.map_err(|error| LoadError::Host(error.to_string()))?;
-        // The turn goes along: a compilation that is given up still holds it until it ends.
-        let compiled = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            Component::from_binary(&engine, &bytes)
-        });
-        let compiled = compiled.await.map_err(|error| LoadError::Host(error.to_string()))?;
-        compiled.map_err(|error| LoadError::Invalid(shown(&format!("{error:#}"))))
-    };
-    let limit = Duration::from_millis(limit_ms);
-    let in_time = tokio::time::timeout(limit, compile).await;
-    in_time.unwrap_or(Err(LoadError::SlowCompile { limit_ms }))
-}
-
-fn check_imports(rooms: &Rooms, component: &Component) -> Result<(), LoadError> {
-    for (name, _) in component.component_type().imports(&rooms.engine) {
-        if let Err(advice) = check_import(name) {
-            return Err(LoadError::Import { name: shown(name), advice });
-        }
-    }
-    Ok(())
-}
-
-/// Compares one import with the contract, by name.
-fn check_import(name: &str) -> Result<(), String> {
-    let offered = || format!("the contract offers {} of {PACKAGE}@0.1", INTERFACES.join(", "));
-    if name.starts_with("wasi:") {
-        return Err("a processor gets no WASI (files, sockets, clocks, environment); build it \
-                    without (Rust: wasm32-unknown-unknown; QuickJS and Python: --stub-wasi)"
-            .to_owned());
-    }
-    let Some(inside) = name.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/')) else {
-        return Err(format!("this is not part of the contract; {}", offered()));
-    };
-    let (interface, version) = inside.split_once('@').unwrap_or((inside, ""));
-    if !INTERFACES.contains(&interface) {
-        return Err(format!("there is no such interface; {}", offered()));
-    }
-    match semver::Version::parse(version) {
-        Ok(version) if (version.major, version.minor) == (0, 1) && version.pre.is_empty() => Ok(()),
-        Ok(_) | Err(_) => Err("this host serves version 0.1 of the contract".to_owned()),
-    }
-}
-
-fn check_exports(rooms: &Rooms, component: &Component) -> Result<(), LoadError> {
-    let kind = component.component_type();
-    for name in [PLUGIN, PHASES] {
-        let exported = |(found, _): (&str, _)| found.starts_with(name);
-        if !kind.exports(&rooms.engine).any(exported) {
-            return Err(LoadError::Export(name));
-        }
-    }
-    Ok(())
 }
 
 /// Refuses what could never be instantiated, where the component tells beforehand.
@@ -342,18 +315,19 @@ fn link(error: &wasmtime::Error) -> LoadError {
 }
 
 /// Parts of an error text come from the component.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text::printable(text, LOG_LINE_BYTES)
+}
+
+/// Identity of a configuration.
+pub(crate) fn revision(config: &serde_json::Value) -> String {
+    let revision = hex(&Sha256::digest(config.to_string().as_bytes()));
+    text::cut(&revision, REVISION_BYTES).to_owned()
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-const PACKAGE: &str = "callgate:processor";
-const PLUGIN: &str = "callgate:processor/plugin@0.1.";
-const PHASES: &str = "callgate:processor/phases@0.1.";
-const INTERFACES: [&str; 7] =
-    ["types", "exchange", "documents", "events", "config", "log", "clock"];
 const REVISION_BYTES: usize = 16;
 const PAGE_BYTES: u64 = 65536;

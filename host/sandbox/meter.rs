@@ -17,6 +17,7 @@ pub(crate) struct Meter {
     pub(crate) documents_read: usize,
     pub(crate) documents_read_bytes: usize,
     pub(crate) events_bytes: usize,
+    pub(crate) http_requests: u32,
     over_quota: u32,
 }
 

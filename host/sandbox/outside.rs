@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::fault::Phase;
+use crate::http::{CallAnswer, CallError, CallRequest};
 
 /// Names one document of the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +53,16 @@ pub trait Outside: Send {
         names: &'a [DocumentRef],
     ) -> Pending<'a, Result<Vec<Option<Document>>, OutsideError>>;
 
+    /// Calls an endpoint, or answers from the record of an earlier run; ends within
+    /// `request.timeout_ms`, the record apart. By default nobody is called.
+    fn call<'a>(
+        &'a mut self,
+        request: &'a CallRequest,
+    ) -> Pending<'a, Result<CallAnswer, CallError>> {
+        let text = format!("endpoint `{}` is not called in this run", request.endpoint);
+        Box::pin(std::future::ready(Err(CallError::Denied(text))))
+    }
+
     /// Takes one log line, already cut and escaped. Must not block. Goes to `tracing` by default.
     fn log(&mut self, line: &LogLine<'_>) {
         line.trace();
@@ -90,7 +101,10 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    pub(crate) fn traced(self) -> bool {
+    /// Whether `tracing` wants lines of this level: what [`Outside::log_enabled`] answers by
+    /// default.
+    #[must_use]
+    pub fn traced(self) -> bool {
         match self {
             Self::Trace => tracing::enabled!(target: LOG_TARGET, tracing::Level::TRACE),
             Self::Debug => tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG),

@@ -8,6 +8,7 @@ use crate::descriptor::Descriptor;
 use crate::engine::Rooms;
 use crate::grants::Grants;
 use crate::limits::Limits;
+use crate::load;
 use crate::state::{RunState, Terms};
 
 /// A plugin that may be run. Made by [`crate::engine::Sandbox::load`] and nowhere else.
@@ -20,6 +21,26 @@ pub struct Plugin {
 }
 
 impl Plugin {
+    /// The same plugin with another configuration. Nothing is compiled: the two share their code.
+    #[must_use]
+    pub fn with_config(&self, config: serde_json::Value) -> Self {
+        let terms = Terms {
+            name: self.terms.name.clone(),
+            version: self.terms.version.clone(),
+            limits: self.terms.limits.clone(),
+            grants: self.terms.grants.clone(),
+            revision: load::revision(&config),
+            config,
+        };
+        Self {
+            rooms: Arc::clone(&self.rooms),
+            pre: self.pre.clone(),
+            terms: Arc::new(terms),
+            descriptor: self.descriptor.clone(),
+            sha256: self.sha256.clone(),
+        }
+    }
+
     /// What it says of itself.
     #[must_use]
     pub fn descriptor(&self) -> &Descriptor {

@@ -11,22 +11,32 @@ use std::collections::BTreeMap;
 use crate::descriptor::Route;
 use crate::registry::RouteKey;
 
-/// Routes of many plugins; a plugin is known by its number.
+/// Routes of many plugins; a plugin is known by its number, its versions by their group.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
-    by_business: BTreeMap<String, Vec<(Route, usize)>>,
+    by_business: BTreeMap<String, Vec<(Route, Entry)>>,
+}
+
+/// Whose a route is.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    number: usize,
+    /// Versions of one plugin may claim the same routes: of them, each order has one.
+    group: usize,
 }
 
 impl RouteTable {
-    /// Gathers the routes of all plugins, in the order of their numbers.
+    /// Gathers the routes of all plugins with their groups, in the order of their numbers.
     ///
     /// # Errors
-    /// The route that two plugins claim, and their numbers.
-    pub(crate) fn build<'a>(plugins: impl IntoIterator<Item = &'a [Route]>) -> Result<Self, Claim> {
+    /// The route that two plugins of different groups claim, and their numbers.
+    pub(crate) fn build<'a>(
+        plugins: impl IntoIterator<Item = (usize, &'a [Route])>,
+    ) -> Result<Self, Claim> {
         let mut table = Self::default();
-        for (number, routes) in plugins.into_iter().enumerate() {
+        for (number, (group, routes)) in plugins.into_iter().enumerate() {
             for route in routes {
-                table.add(route.clone(), number)?;
+                table.add(route.clone(), Entry { number, group })?;
             }
         }
         for routes in table.by_business.values_mut() {
@@ -35,19 +45,23 @@ impl RouteTable {
         Ok(table)
     }
 
-    fn add(&mut self, route: Route, number: usize) -> Result<(), Claim> {
+    fn add(&mut self, route: Route, entry: Entry) -> Result<(), Claim> {
         let claimed = self.by_business.entry(route.business.clone()).or_default();
-        if let Some((_, first)) = claimed.iter().find(|(earlier, _)| *earlier == route) {
-            return Err(Claim { route, first: *first, second: number });
+        let rival =
+            |(earlier, other): &&(Route, Entry)| *earlier == route && other.group != entry.group;
+        if let Some((_, first)) = claimed.iter().find(rival) {
+            return Err(Claim { route, first: first.number, second: entry.number });
         }
-        claimed.push((route, number));
+        claimed.push((route, entry));
         Ok(())
     }
 
-    /// The number of the plugin whose route is the most specific one that matches.
-    pub(crate) fn pick(&self, key: RouteKey<'_>) -> Option<usize> {
+    /// The number of the plugin whose route is the most specific one that matches, of those that
+    /// are wanted.
+    pub(crate) fn pick(&self, key: RouteKey<'_>, wanted: impl Fn(usize) -> bool) -> Option<usize> {
         let routes = self.by_business.get(key.business)?;
-        routes.iter().find(|(route, _)| matches(route, key)).map(|(_, number)| *number)
+        let fits = |(route, entry): &&(Route, Entry)| matches(route, key) && wanted(entry.number);
+        routes.iter().find(fits).map(|(_, entry)| entry.number)
     }
 
     /// Whether a route matches in some state.
@@ -111,7 +125,7 @@ mod tests {
     }
 
     fn picked(routes: &[Route], key: RouteKey<'_>) -> Option<usize> {
-        RouteTable::build(routes.chunks(1)).unwrap().pick(key)
+        RouteTable::build(routes.chunks(1).enumerate()).unwrap().pick(key, |_| true)
     }
 
     /// Most specific first; each one alone matches the same notification.
@@ -164,7 +178,20 @@ mod tests {
     #[test]
     fn a_route_claimed_by_two_plugins_is_refused() {
         let routes = [route("APP", "*", "*"), route("*", "*", "*"), route("APP", "*", "*")];
-        let claim = RouteTable::build(routes.chunks(1)).unwrap_err();
+        let claim = RouteTable::build(routes.chunks(1).enumerate()).unwrap_err();
         assert_eq!(claim, Claim { route: route("APP", "*", "*"), first: 0, second: 2 });
+    }
+
+    #[test]
+    fn versions_of_one_plugin_share_routes_and_the_wanted_one_is_picked() {
+        let routes = [route("APP", "*", "*"), route("APP", "*", "*"), route("*", "*", "*")];
+        let groups = [0, 0, 1].into_iter().zip(routes.chunks(1));
+        let table = RouteTable::build(groups).unwrap();
+        let picked = |wanted: &[usize]| table.pick(key(Some("OPEN")), |one| wanted.contains(&one));
+        assert_eq!(picked(&[0, 2]), Some(0));
+        assert_eq!(picked(&[1, 2]), Some(1));
+        // A version that does not have the route leaves it to the next best one.
+        assert_eq!(picked(&[2]), Some(2));
+        assert_eq!(picked(&[]), None);
     }
 }

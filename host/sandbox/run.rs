@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::fault::{Fault, Phase};
+use crate::http::Heard;
 use crate::outside::{Document, DocumentRef};
 
 /// Everything that a run is told.
@@ -120,6 +121,11 @@ pub struct Report<T> {
     pub scratch: String,
     /// What the guest read from outside besides the subject, for the check at the commit.
     pub reads: Vec<Read>,
+    /// Everything that the outside answered besides the subject, by name: asking an outside that
+    /// answers the same makes the same run again.
+    pub answers: Vec<(DocumentRef, Option<Document>)>,
+    /// The outgoing calls, in order, and what the guest was told of each.
+    pub calls: Vec<Heard>,
     /// Log lines handed on.
     pub log_lines: u32,
     /// Log lines dropped over quota.

@@ -112,6 +112,15 @@ impl Staging {
         self.used.iter().map(read).collect()
     }
 
+    /// Hands over what the outside answered, by name, the subject apart: the run is over.
+    pub(crate) fn answers(&mut self) -> Vec<(DocumentRef, Option<Document>)> {
+        let subject = self.subject.as_ref();
+        let seen = std::mem::take(&mut self.seen).into_iter();
+        let mut answers: Vec<_> = seen.filter(|(name, _)| Some(name) != subject).collect();
+        answers.sort_by(|(one, _), (two, _)| one.cmp(two));
+        answers
+    }
+
     /// Hands over everything staged.
     pub(crate) fn take(&mut self) -> (Vec<Write>, Vec<Event>) {
         (std::mem::take(&mut self.writes), std::mem::take(&mut self.events))
@@ -182,5 +191,15 @@ mod tests {
         staging.mark_used(&name("b"));
         staging.mark_used(&name("subject"));
         assert_eq!(staging.reads(), [Read { name: name("b"), version: None }]);
+    }
+
+    #[test]
+    fn what_the_outside_answered_is_handed_over_by_name_without_the_subject() {
+        let mut staging = Staging::new(Some(&document("subject", 3, "{}")));
+        staging.learn(name("b"), None);
+        staging.learn(name("a"), Some(document("a", 1, "1")));
+        staging.stage(write("a", "2", Expect::Any));
+        let expected = [(name("a"), Some(document("a", 1, "1"))), (name("b"), None)];
+        assert_eq!(staging.answers(), expected);
     }
 }

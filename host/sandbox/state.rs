@@ -10,6 +10,7 @@ use wasmtime::UpdateDeadline;
 use crate::cpu::Mark;
 use crate::fault::{Halt, Phase};
 use crate::grants::Grants;
+use crate::http::{CallAnswer, CallError, CallName, CallRequest, Heard};
 use crate::limits::Limits;
 use crate::meter::{MemoryMeter, Meter};
 use crate::outside::{Document, DocumentRef, Outside, OutsideError};
@@ -55,7 +56,11 @@ pub(crate) struct Run {
     pub(crate) target: Option<String>,
     events_in_phase: u32,
     ids_in_phase: u32,
+    calls_in_phase: u32,
+    /// What the guest was told of its calls.
+    pub(crate) heard: Vec<Heard>,
     outside_left: Duration,
+    http_left: Duration,
 }
 
 impl RunState {
@@ -85,7 +90,10 @@ impl RunState {
             target: None,
             events_in_phase: 0,
             ids_in_phase: 0,
+            calls_in_phase: 0,
+            heard: Vec::new(),
             outside_left: Duration::from_millis(terms.limits.outside_ms.into()),
+            http_left: Duration::from_millis(terms.limits.http_ms.into()),
         };
         Self { run: Some(run), ..Self::describing(terms) }
     }
@@ -100,6 +108,7 @@ impl RunState {
         if let Some(run) = &mut self.run {
             run.events_in_phase = 0;
             run.ids_in_phase = 0;
+            run.calls_in_phase = 0;
         }
     }
 
@@ -158,12 +167,52 @@ impl RunState {
         self.deadline = self.deadline.checked_add(waited).unwrap_or(self.deadline);
         answer.ok()
     }
+
+    /// Calls an endpoint. The wait counts against the run's allowance for endpoints, and what is
+    /// more against its allowance for the store, which keeps the record; not against the wall time
+    /// of the phase. `None` where both ran out.
+    pub(crate) async fn call_out(
+        &mut self,
+        request: &CallRequest,
+    ) -> Option<Result<CallAnswer, CallError>> {
+        let run = self.run.as_mut()?;
+        let asked = Instant::now();
+        let endpoint = Duration::from_millis(request.timeout_ms.into());
+        let net = endpoint.saturating_add(run.outside_left);
+        let answer = tokio::time::timeout(net, run.outside.call(request)).await;
+        let waited = asked.elapsed();
+        let beyond = waited.saturating_sub(endpoint);
+        run.http_left = run.http_left.saturating_sub(waited.min(endpoint));
+        run.outside_left = run.outside_left.saturating_sub(beyond);
+        self.deadline = self.deadline.checked_add(waited).unwrap_or(self.deadline);
+        let answer = answer.ok();
+        // Where there is none in time, the guest is told of a failed call.
+        let unanswered = || Err(CallError::Failed("the call was not recorded in time".to_owned()));
+        run.heard.push(Heard {
+            name: request.name.clone(),
+            endpoint: request.endpoint.clone(),
+            digest: request.digest(),
+            answer: answer.clone().unwrap_or_else(unanswered),
+        });
+        answer
+    }
 }
 
 impl Run {
     /// The time that the guest reads.
     pub(crate) fn now_ms(&self) -> u64 {
         self.input.now_ms.max(self.input.notification.received_at)
+    }
+
+    /// What is left of the allowance for endpoints, in milliseconds.
+    pub(crate) fn http_left_ms(&self) -> u32 {
+        u32::try_from(self.http_left.as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// The name of a call that brings no key of its own: the same when the phase is run again.
+    pub(crate) fn next_call_name(&mut self, phase: Phase) -> CallName {
+        self.calls_in_phase = self.calls_in_phase.saturating_add(1);
+        CallName::Made { phase, ordinal: self.calls_in_phase }
     }
 
     /// The id of the next event: the same when the phase is run again.

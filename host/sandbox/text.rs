@@ -2,7 +2,8 @@
 
 /// Cuts a text to at most `bytes_max` bytes at a character and escapes what could forge a line or
 /// steer a terminal. Escapes may make it longer than `bytes_max`, by a factor of at most nine.
-pub(crate) fn printable(text: &str, bytes_max: usize) -> String {
+#[must_use]
+pub fn printable(text: &str, bytes_max: usize) -> String {
     let cut = cut(text, bytes_max);
     let mut out = String::with_capacity(cut.len());
     for c in cut.chars() {
@@ -21,14 +22,16 @@ pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
 }
 
 /// Control characters, line separators, and marks that turn the direction of writing.
-fn steers(c: char) -> bool {
+#[must_use]
+pub fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}')
         || matches!(c, '\u{2066}'..='\u{2069}')
 }
 
 /// A state, business or scene: 1 to 64 of `A-Z a-z 0-9 _ -`.
-pub(crate) fn is_code(text: &str) -> bool {
+#[must_use]
+pub fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
@@ -41,7 +44,8 @@ pub(crate) fn is_reason_code(text: &str) -> bool {
 }
 
 /// A collection: a lower-case letter, then up to 63 of `a-z 0-9 _ -`.
-pub(crate) fn is_collection(text: &str) -> bool {
+#[must_use]
+pub fn is_collection(text: &str) -> bool {
     text.len() <= 64
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.bytes().all(is_lower_token_byte)
@@ -53,7 +57,8 @@ pub(crate) fn is_header_name(text: &str) -> bool {
 }
 
 /// A topic or event type: 1 to 128 of `a-z 0-9 . _ -`.
-pub(crate) fn is_topic(text: &str) -> bool {
+#[must_use]
+pub fn is_topic(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|b| is_lower_token_byte(b) || b == b'.')
 }
 

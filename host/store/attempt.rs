@@ -4,7 +4,7 @@
 use callgate_core::outcome::{Outcome, Reason};
 use callgate_core::time::Timestamp;
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, AnyPool, Row};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::StoreError;
@@ -12,18 +12,21 @@ use crate::history::RunRecord;
 use crate::lease::Lease;
 use crate::settlement::{AfterEnd, AfterSettlement, Settled, Settlement};
 
-/// What an attempt took.
+/// What an attempt took, and what it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spent {
     /// From the claim to the decision, in microseconds.
     pub duration_us: i64,
     /// Fuel and time of each phase: a JSON list.
     pub phases: String,
+    /// What the run was told and read, JSON; `None` where it is not recorded. A look at attempts
+    /// does not show it.
+    pub inputs: Option<String>,
 }
 
 impl Default for Spent {
     fn default() -> Self {
-        Self { duration_us: 0, phases: "[]".to_owned() }
+        Self { duration_us: 0, phases: "[]".to_owned(), inputs: None }
     }
 }
 
@@ -49,7 +52,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(crate) fn read(row: &AnyRow) -> Result<Self, StoreError> {
         let reason = row.try_get::<Option<String>, _>("reason_code")?;
         let text = row.try_get::<Option<String>, _>("reason_text")?;
         let run = match row.try_get::<Option<String>, _>("plugin")? {
@@ -68,6 +71,7 @@ impl Attempt {
             spent: Spent {
                 duration_us: row.try_get("duration_us")?,
                 phases: row.try_get("phases")?,
+                inputs: None,
             },
             outcome: row.try_get("outcome")?,
             reason: reason.map(|code| Reason::new(code, text.unwrap_or_default())),
@@ -78,7 +82,7 @@ impl Attempt {
 }
 
 /// A row on its way.
-pub(crate) type AttemptCells = [Cell; 13];
+pub(crate) type AttemptCells = [Cell; 14];
 
 /// What a settlement adds; nothing where its lease was lost.
 pub(crate) fn of_run(
@@ -93,6 +97,8 @@ pub(crate) fn of_run(
         Outcome::Retry(reason) => ("retry", Some(reason)),
         Outcome::Defer(reason) => ("defer", Some(reason)),
         Outcome::Review(reason) => ("review", Some(reason)),
+        // Nothing was tried, and thousands may be held again and again.
+        Outcome::Hold { .. } => return None,
     };
     let outcome = match settled {
         Settled::Done { .. } => name,
@@ -105,15 +111,16 @@ pub(crate) fn of_run(
     Some(cells(&settlement.lease, &ended, &settlement.spent, now))
 }
 
-/// What the end of a last phase adds.
-pub(crate) fn of_after(settlement: &AfterSettlement, now: Timestamp) -> AttemptCells {
+/// What the end of a last phase adds; nothing where it was not run.
+pub(crate) fn of_after(settlement: &AfterSettlement, now: Timestamp) -> Option<AttemptCells> {
     let (outcome, reason) = match &settlement.end {
         AfterEnd::Done => ("done", None),
         AfterEnd::Retry(reason, _) => ("retry", Some(reason)),
         AfterEnd::Review(reason) => ("review", Some(reason)),
+        AfterEnd::Hold(..) => return None,
     };
     let ended = Ended { step: "after", outcome, reason, run: settlement.run.as_ref() };
-    cells(&settlement.lease, &ended, &settlement.spent, now)
+    Some(cells(&settlement.lease, &ended, &settlement.spent, now))
 }
 
 struct Ended<'a> {
@@ -139,6 +146,7 @@ fn cells(lease: &Lease, ended: &Ended<'_>, spent: &Spent, now: Timestamp) -> Att
         run.map(|run| run.component.as_str()).into(),
         run.map(|run| run.fuel).into(),
         spent.phases.as_str().into(),
+        spent.inputs.as_deref().into(),
     ]
 }
 
@@ -159,27 +167,43 @@ pub(crate) async fn trim(connection: &mut AnyConnection, ids: &[&str]) -> Result
 
 /// The attempts at one notification, oldest first.
 pub(crate) async fn of_notification(pool: &AnyPool, id: &str) -> Result<Vec<Attempt>, StoreError> {
-    let rows = sqlx::query::<Any>(
-        "select attempt, step, at_ms, duration_us, outcome, reason_code, reason_text, mode, \
-         plugin, plugin_version, component, fuel, phases from attempts \
-         where notification_id = $1 order by attempt desc, step limit $2",
+    let sql = format!(
+        "select {COLUMNS} from attempts t where t.notification_id = $1 \
+         order by t.attempt desc, t.step limit $2"
+    );
+    let rows = sqlx::query::<Any>(AssertSqlSafe(sql))
+        .bind(id)
+        .bind(ATTEMPTS_SHOWN)
+        .fetch_all(pool)
+        .await?;
+    rows.iter().rev().map(Attempt::read).collect()
+}
+
+/// Everything that [`Attempt::read`] reads.
+pub(crate) const COLUMNS: &str = "t.attempt, t.step, t.at_ms, t.duration_us, t.outcome, t.reason_code, t.reason_text, \
+     t.mode, t.plugin, t.plugin_version, t.component, t.fuel, t.phases";
+
+/// The component that ran for the last commit of a notification.
+pub(crate) async fn committed(pool: &AnyPool, id: &str) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query::<Any>(
+        "select component from attempts where notification_id = $1 and step = 'run' \
+         and outcome = 'advance' order by attempt desc limit 1",
     )
     .bind(id)
-    .bind(ATTEMPTS_SHOWN)
-    .fetch_all(pool)
+    .fetch_optional(pool)
     .await?;
-    rows.iter().rev().map(Attempt::read).collect()
+    Ok(row.map(|row| row.try_get("component")).transpose()?.flatten())
 }
 
 /// An attempt is told once; telling it twice would be a mistake that must not undo a decision.
 const INSERT: Statement = Statement {
     columns: "row_id, attempt, step, at_ms, duration_us, outcome, reason_code, reason_text, \
-              plugin, plugin_version, component, fuel, phases",
+              plugin, plugin_version, component, fuel, phases, inputs",
     text: "insert into attempts (notification_id, attempt, step, at_ms, duration_us, outcome, \
-           reason_code, reason_text, plugin, plugin_version, component, fuel, phases, mode) \
+           reason_code, reason_text, plugin, plugin_version, component, fuel, phases, inputs, mode) \
            select v.row_id, v.attempt, v.step, v.at_ms, v.duration_us, v.outcome, v.reason_code, \
            v.reason_text, v.plugin, v.plugin_version, v.component, v.fuel, v.phases, \
-           case when t.replayed_at_ms is null then 'live' else 'replay' end \
+           v.inputs, case when t.replayed_at_ms is null then 'live' else 'replay' end \
            from v join inbox t on t.id = v.row_id where true \
            on conflict (notification_id, attempt, step) do nothing",
     suffix: "",

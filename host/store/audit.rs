@@ -18,9 +18,9 @@ pub struct AuditEntry {
     /// The operator's name.
     pub who: String,
     /// What was done: `replay`, `park`, `release`, `discard`, `replays.start`,
-    /// `replays.cancel` or `replays.finish`.
+    /// `replays.cancel`, `replays.finish`, or one of `plugins.…`.
     pub act: String,
-    /// The notification, or the replay of many.
+    /// The notification, the replay of many, or the plugin by its name.
     pub target: String,
     /// The operator's own words.
     pub why: String,

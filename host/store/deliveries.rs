@@ -5,6 +5,7 @@ use callgate_core::time::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AnyPool, Row};
 
+use crate::audit::{self, AuditEntry};
 use crate::error::{Fault, StoreError};
 use crate::outbox::StoredEvent;
 
@@ -72,11 +73,34 @@ impl DeadLetters {
     }
 }
 
-/// An order to send dead letters again, and when it was given.
+/// What is to become of dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadAct {
+    /// They are sent again, with all their attempts.
+    Redeliver,
+    /// Nothing is to come of them: the sink never gets them.
+    Discard,
+}
+
+impl DeadAct {
+    /// The word for it, the same in the API, on the command line and in the audit table.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Redeliver => "redeliver",
+            Self::Discard => "discard",
+        }
+    }
+}
+
+/// An order about dead letters, when it was given, by whom and why.
 #[derive(Debug)]
 pub(crate) struct Redelivery {
     pub(crate) which: DeadLetters,
+    pub(crate) act: DeadAct,
     pub(crate) now: Timestamp,
+    /// Its result is added when it is known.
+    pub(crate) entry: AuditEntry,
 }
 
 /// What waits for a sink, in the order of commits.
@@ -143,28 +167,37 @@ pub(crate) async fn dead_count(pool: &AnyPool, sink: &str) -> Result<i64, StoreE
     Ok(row.try_get("dead")?)
 }
 
-/// Makes dead letters wait again, with all their attempts; one count for each order.
+/// Makes dead letters wait again, with all their attempts, or forgets them; one count for each
+/// order.
 pub(crate) async fn redeliver(
     connection: &mut AnyConnection,
     redeliveries: &[Redelivery],
 ) -> Result<Vec<i64>, Fault> {
     let mut counts = Vec::with_capacity(redeliveries.len());
-    for Redelivery { which, now } in redeliveries {
+    for Redelivery { which, act, now, entry } in redeliveries {
         // First the sink's row, as a step does, so that the two never wait for each other.
         sqlx::query::<Any>("update sinks set revision = revision + 1 where name = $1")
             .bind(which.sink.as_str())
             .execute(&mut *connection)
             .await?;
-        let changed = sqlx::query::<Any>(REDELIVER)
+        let sql = match act {
+            DeadAct::Redeliver => REDELIVER,
+            DeadAct::Discard => DISCARD,
+        };
+        let mut query = sqlx::query::<Any>(sql)
             .bind(which.sink.as_str())
             .bind(which.event_id.as_deref())
             .bind(which.business.as_deref())
             .bind(which.after_seq)
-            .bind(which.limit)
-            .bind(now.as_ms())
-            .execute(&mut *connection)
-            .await?;
-        counts.push(i64::try_from(changed.rows_affected()).unwrap_or(i64::MAX));
+            .bind(which.limit);
+        if *act == DeadAct::Redeliver {
+            query = query.bind(now.as_ms());
+        }
+        let changed = query.execute(&mut *connection).await?;
+        let count = i64::try_from(changed.rows_affected()).unwrap_or(i64::MAX);
+        let result = format!("{count} dead letters of {}", which.sink);
+        audit::insert(connection, &[AuditEntry { result, ..entry.clone() }]).await?;
+        counts.push(count);
     }
     Ok(counts)
 }
@@ -196,6 +229,12 @@ const DEAD: &str = concat!(
      o.order_no, o.created_at_ms, d.sink, d.attempts, d.first_failed_at_ms, d.reason_code, \
      d.reason_text, d.changed_at_ms ",
     dead_letters!()
+);
+
+const DISCARD: &str = concat!(
+    "delete from deliveries where sink = $1 and seq in (select d.seq ",
+    dead_letters!(),
+    ")"
 );
 
 const REDELIVER: &str = concat!(

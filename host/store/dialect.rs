@@ -62,10 +62,12 @@ impl Dialect {
             // Every statement reaches its rows by key. A plan that was made while a table was
             // still empty would scan it for ever after, so plans without an index are priced out.
             // So are copies of everything that is open, one for each row that a claim looks at.
+            // A statement that reads a small table nevertheless looks dear by that; compiling it
+            // would take a hundred times as long as running it.
             Self::Postgres => format!(
                 "set lock_timeout = {wait_ms}; set enable_seqscan = off; \
                  set enable_hashjoin = off; set enable_mergejoin = off; \
-                 set enable_material = off; \
+                 set enable_material = off; set jit = off; \
                  set client_min_messages = warning; set synchronous_commit = on"
             ),
         }
@@ -108,6 +110,33 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Pools, StoreError> {
     let writer = pool(1).connect(&url).await?;
     let readers = pool(settings.readers).connect(&url).await?;
     Ok(Pools { writer, readers, dialect })
+}
+
+/// Connects for reading alone: nothing that is sent over these connections can write.
+pub(crate) async fn connect_to_read(settings: &Settings) -> Result<AnyPool, StoreError> {
+    sqlx::any::install_default_drivers();
+    let (dialect, url) = target(&settings.url)?;
+    let (wait_ms, greeting) = (settings.wait_ms, dialect.greeting(settings.wait_ms));
+    let (url, greeting) = match dialect {
+        Dialect::Sqlite => {
+            // The file is as it is, also when no server has it open.
+            let greeting = format!("pragma busy_timeout = {wait_ms}; pragma query_only = on");
+            (url.replace("?mode=rwc", "?mode=ro"), greeting)
+        }
+        Dialect::Postgres => (url, format!("{greeting}; set default_transaction_read_only = on")),
+    };
+    let pool = AnyPoolOptions::new()
+        .max_connections(settings.readers)
+        .acquire_timeout(Duration::from_millis(u64::from(wait_ms)))
+        .after_connect(move |connection, _| {
+            let greeting = AssertSqlSafe(greeting.clone());
+            Box::pin(
+                async move { sqlx::raw_sql(greeting).execute(&mut *connection).await.map(drop) },
+            )
+        });
+    // As above: a pool does not know why.
+    AnyConnection::connect(&url).await?.close().await?;
+    Ok(pool.connect(&url).await?)
 }
 
 /// Greets the first connection. The switch of a new file to a write-ahead log does not wait for

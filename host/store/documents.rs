@@ -94,6 +94,21 @@ pub(crate) async fn find(
     found.iter().map(Document::read).collect()
 }
 
+/// The documents that exist among those named, each by itself: one that cannot be read spoils no
+/// other.
+pub(crate) async fn find_each(
+    connection: &mut AnyConnection,
+    keys: impl Iterator<Item = &DocumentKey>,
+) -> Result<Vec<(DocumentKey, Result<Document, StoreError>)>, sqlx::Error> {
+    let rows: Vec<_> = keys.map(key_cells).collect();
+    let found = fetch(connection, FIND, &rows).await?;
+    let read = |row: &AnyRow| {
+        let key = (row.try_get("business")?, row.try_get("collection")?, row.try_get("key")?);
+        Ok((key, Document::read(row)))
+    };
+    found.iter().map(read).collect()
+}
+
 /// Several documents of one business, in the order asked.
 pub(crate) async fn several(
     pool: &AnyPool,

@@ -7,7 +7,8 @@ use sqlx::{Any, AnyPool, AssertSqlSafe, Row};
 
 use crate::batch::Cell;
 use crate::error::StoreError;
-use crate::inbox::{InboxState, StoredNotification, columns};
+use crate::inbox::{InboxState, columns};
+use crate::plain::Found;
 
 /// Which notifications are meant. What is not given is not asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,7 +144,7 @@ pub(crate) async fn search(
     filter: &Filter,
     before: Option<&Cursor>,
     limit: i64,
-) -> Result<Vec<StoredNotification>, StoreError> {
+) -> Result<Vec<Found>, StoreError> {
     filter.check()?;
     let mut condition = filter.condition()?;
     if let Some((at, id)) = before {
@@ -153,18 +154,15 @@ pub(crate) async fn search(
     let limit = limit.clamp(1, SEARCH_MAX);
     let end = format!("order by t.received_at_ms desc, t.id desc limit {limit}");
     let rows = condition.fetch(pool, (columns!(), &end)).await?;
-    rows.iter().map(StoredNotification::read).collect()
+    rows.iter().map(Found::of).collect()
 }
 
 /// The first ones that fit, in the order in which a replay would take them.
-pub(crate) async fn sample(
-    pool: &AnyPool,
-    filter: &Filter,
-) -> Result<Vec<StoredNotification>, StoreError> {
+pub(crate) async fn sample(pool: &AnyPool, filter: &Filter) -> Result<Vec<Found>, StoreError> {
     filter.check()?;
     let end = format!("order by t.received_at_ms, t.id limit {SAMPLE_MAX}");
     let rows = filter.condition()?.fetch(pool, (columns!(), &end)).await?;
-    rows.iter().map(StoredNotification::read).collect()
+    rows.iter().map(Found::of).collect()
 }
 
 /// How many fit; counting stops at [`COUNT_MAX`].

@@ -4,19 +4,22 @@ use sqlx::AnyConnection;
 use tokio::sync::oneshot;
 
 use crate::accept::{self, Arrival, Receipt};
+use crate::calls::log::{self, Called, Calling};
 use crate::deliveries::{self, Redelivery};
 use crate::dialect::Dialect;
 use crate::error::{Fault, StoreError};
-use crate::lease::{self, Claim, Job};
+use crate::held::{self, Recalling};
+use crate::lease::{self, Claim, Handed, Job};
 use crate::operate::{self, Done, Operating};
 use crate::outbox;
+use crate::plain::SetAside;
+use crate::probe::{self, Probe};
 use crate::register::{self, Registered, Registration};
 use crate::repeat::Contradiction;
 use crate::retention::removal::{self, Removal, Removed};
 use crate::settle::{self, Finishing};
-use crate::settlement::Settled;
+use crate::settlement::{Settled, Settling};
 use crate::sinks::{self, SinkHold, Stepping};
-use crate::verdict::Settling;
 
 /// Something for the writer to do, and who waits for it.
 #[derive(Debug)]
@@ -30,6 +33,9 @@ pub(crate) enum Operation {
     Redeliver(Box<Redelivery>, Reply<i64>),
     Operate(Box<Operating>, Reply<Done>),
     Remove(Removal, Reply<Removed>),
+    Probe(Probe, Reply<()>),
+    Call(Calling, Reply<Called>),
+    Recall(Recalling, Reply<u64>),
 }
 
 /// Where an answer goes.
@@ -78,6 +84,9 @@ pub(crate) struct Group {
     redeliveries: Lane<Redelivery, i64>,
     operates: Lane<Operating, Done>,
     removals: Lane<Removal, Removed>,
+    probes: Lane<Probe, ()>,
+    calls: Lane<Calling, Called>,
+    recalls: Lane<Recalling, u64>,
 }
 
 /// The answers of a group that ran, not to be given before the commit.
@@ -92,8 +101,12 @@ pub(crate) struct Answers {
     redeliveries: Vec<i64>,
     operates: Vec<Done>,
     removals: Vec<Removed>,
+    calls: Vec<Called>,
+    recalls: Vec<u64>,
     /// Repeats that say something else than the first message did.
     pub(crate) contradictions: Vec<Contradiction>,
+    /// What was due and cannot be read.
+    pub(crate) set_aside: Vec<SetAside>,
     /// Whether there may be something to claim that was not there before.
     pub(crate) work: Work,
     /// Whether something was settled.
@@ -133,6 +146,9 @@ impl Group {
                 Operation::Redeliver(input, reply) => group.redeliveries.push(*input, reply),
                 Operation::Operate(input, reply) => group.operates.push(*input, reply),
                 Operation::Remove(input, reply) => group.removals.push(input, reply),
+                Operation::Probe(input, reply) => group.probes.push(input, reply),
+                Operation::Call(input, reply) => group.calls.push(input, reply),
+                Operation::Recall(input, reply) => group.recalls.push(input, reply),
             }
         }
         group
@@ -149,6 +165,9 @@ impl Group {
             self.redeliveries.inputs.len(),
             self.operates.inputs.len(),
             self.removals.inputs.len(),
+            self.probes.inputs.len(),
+            self.calls.inputs.len(),
+            self.recalls.inputs.len(),
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -169,18 +188,24 @@ impl Group {
         let verdicts = settle::run(connection, dialect, settles, finishes).await?;
         // Before the claims, so that what is due now is handed out now.
         let (operates, freed) = operate::run(connection, dialect, &self.operates.inputs).await?;
-        let claims = lease::run(connection, dialect, &self.claims.inputs, order_block_ms).await?;
+        let recalls = held::run(connection, dialect, &self.recalls.inputs).await?;
+        let recalled = recalls.iter().any(|count| *count > 0);
+        let Handed { jobs: claims, set_aside } =
+            lease::run(connection, dialect, &self.claims.inputs, order_block_ms).await?;
         let steps = sinks::run(connection, &self.steps.inputs).await?;
         let redeliveries = deliveries::redeliver(connection, &self.redeliveries.inputs).await?;
         let removals = removal::run(connection, dialect, &self.removals.inputs).await?;
+        probe::run(connection, &self.probes.inputs).await?;
+        let calls = log::run(connection, dialect, &self.calls.inputs).await?;
         outbox::append(connection, &verdicts.events).await?;
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
         let settled = !settles.is_empty() || !finishes.is_empty();
         Ok(Answers {
-            work: Work::when(stored || settled || released > 0 || freed > 0),
+            work: Work::when(stored || settled || released > 0 || freed > 0 || recalled),
             settled: Work::when(settled),
             accepts,
             contradictions,
+            set_aside,
             registers,
             settles: verdicts.settles,
             finishes: verdicts.finishes,
@@ -189,6 +214,8 @@ impl Group {
             redeliveries,
             operates,
             removals,
+            calls,
+            recalls,
         })
     }
 
@@ -203,6 +230,9 @@ impl Group {
         self.redeliveries.answer(answers.redeliveries.into_iter().map(Ok));
         self.operates.answer(answers.operates.into_iter().map(Ok));
         self.removals.answer(answers.removals.into_iter().map(Ok));
+        self.probes.answer(std::iter::repeat_with(|| Ok(())));
+        self.calls.answer(answers.calls.into_iter().map(Ok));
+        self.recalls.answer(answers.recalls.into_iter().map(Ok));
     }
 
     /// Tells everybody that nothing was done.
@@ -216,6 +246,9 @@ impl Group {
         self.redeliveries.fail(error);
         self.operates.fail(error);
         self.removals.fail(error);
+        self.probes.fail(error);
+        self.calls.fail(error);
+        self.recalls.fail(error);
     }
 
     /// What may share a transaction.
@@ -238,14 +271,19 @@ impl Group {
                     redeliveries,
                     operates,
                     removals,
+                    probes,
+                    calls,
+                    recalls,
                 } = self;
                 let came_in = Self { accepts, ..Self::default() };
                 let registered = Self { registers, ..Self::default() };
-                let work = Self { settles, finishes, claims, ..Self::default() };
+                let work = Self { settles, finishes, claims, recalls, ..Self::default() };
                 let delivered = Self { steps, redeliveries, ..Self::default() };
                 let operated = Self { operates, ..Self::default() };
                 let removed = Self { removals, ..Self::default() };
-                [came_in, registered, work, delivered, operated, removed]
+                let probed = Self { probes, ..Self::default() };
+                let called = Self { calls, ..Self::default() };
+                [came_in, registered, work, delivered, operated, removed, probed, called]
                     .into_iter()
                     .filter(|part| part.len() > 0)
                     .collect()
@@ -274,6 +312,12 @@ impl Group {
         groups.extend(single(self.operates).map(one));
         let one = |removals| Self { removals, ..Self::default() };
         groups.extend(single(self.removals).map(one));
+        let one = |probes| Self { probes, ..Self::default() };
+        groups.extend(single(self.probes).map(one));
+        let one = |calls| Self { calls, ..Self::default() };
+        groups.extend(single(self.calls).map(one));
+        let one = |recalls| Self { recalls, ..Self::default() };
+        groups.extend(single(self.recalls).map(one));
         groups
     }
 }

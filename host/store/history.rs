@@ -1,5 +1,7 @@
 //! History: what happened to each order, and that each meaning had its effect once.
 
+use std::collections::HashMap;
+
 use callgate_core::time::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AnyPool, Row};
@@ -57,8 +59,23 @@ pub struct HistoryEntry {
     pub run: Option<RunRecord>,
     /// Which attempt of the notification it was.
     pub attempt: i64,
+    /// How many events were committed with it; `None` where an older program wrote it.
+    pub events: Option<i64>,
     /// When it was committed.
     pub at: Timestamp,
+}
+
+/// What a commit made of a run, for the phase that follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The state of the order right after; empty where there is none.
+    pub state: String,
+    /// The version of the order right after; 0 where there is none.
+    pub version: i64,
+    /// How many events it wrote.
+    pub events: i64,
+    /// The state that was chosen; `None` where the order stayed as it was.
+    pub target: Option<String>,
 }
 
 /// Which processor ran, and what it burned.
@@ -104,11 +121,12 @@ impl HistoryEntry {
             channel: row.try_get("channel")?,
             run,
             attempt: row.try_get("attempt")?,
+            events: row.try_get("events")?,
             at: Timestamp::from_ms(row.try_get("at_ms")?),
         })
     }
 
-    fn cells(&self) -> [Cell; 17] {
+    fn cells(&self) -> [Cell; 18] {
         let run = self.run.as_ref();
         [
             self.id.as_str().into(),
@@ -128,6 +146,7 @@ impl HistoryEntry {
             self.attempt.into(),
             run.map(|run| run.fuel).into(),
             self.at.as_ms().into(),
+            self.events.into(),
         ]
     }
 }
@@ -161,6 +180,27 @@ pub(crate) async fn insert(
     fetch(connection, INSERT, &rows).await.map(drop)
 }
 
+/// What commits made of their runs, by the ids of their entries.
+pub(crate) async fn committed(
+    connection: &mut AnyConnection,
+    ids: impl Iterator<Item = &String>,
+) -> Result<HashMap<String, Committed>, sqlx::Error> {
+    let rows: Vec<[Cell; 1]> = ids.map(|id| [id.as_str().into()]).collect();
+    let mut found = HashMap::new();
+    for row in fetch(connection, COMMITTED, &rows).await? {
+        let state: String = row.try_get("to_state")?;
+        let moved = row.try_get::<String, _>("effect")? == Effect::Moved.as_str();
+        let committed = Committed {
+            target: moved.then(|| state.clone()),
+            state,
+            version: row.try_get("version")?,
+            events: row.try_get::<Option<i64>, _>("events")?.unwrap_or(0),
+        };
+        found.insert(row.try_get("id")?, committed);
+    }
+    Ok(found)
+}
+
 /// The story of one order, oldest first.
 pub(crate) async fn of_order(
     pool: &AnyPool,
@@ -170,7 +210,7 @@ pub(crate) async fn of_order(
     let rows = sqlx::query::<Any>(
         "select id, business, order_no, notification_id, meaning_key, effect, from_state, \
          to_state, version, event_type, channel, plugin, plugin_version, component, attempt, \
-         fuel, at_ms from history where business = $1 and order_no = $2 \
+         fuel, at_ms, events from history where business = $1 and order_no = $2 \
          order by version, at_ms, id limit $3",
     )
     .bind(business)
@@ -189,13 +229,20 @@ const ADVANCED: Statement = Statement {
     suffix: "",
 };
 
+const COMMITTED: Statement = Statement {
+    columns: "entry_id",
+    text: "select t.id, t.effect, t.to_state, t.version, t.events from v \
+           join history t on t.id = v.entry_id",
+    suffix: "",
+};
+
 const INSERT: Statement = Statement {
     columns: "id, business, order_no, notification_id, meaning_key, effect, from_state, to_state, \
               version, event_type, channel, plugin, plugin_version, component, attempt, fuel, \
-              at_ms",
+              at_ms, events",
     text: "insert into history (id, business, order_no, notification_id, meaning_key, effect, \
            from_state, to_state, version, event_type, channel, plugin, plugin_version, component, \
-           attempt, fuel, at_ms) select v.* from v where v.id is not null",
+           attempt, fuel, at_ms, events) select v.* from v where v.id is not null",
     suffix: "",
 };
 

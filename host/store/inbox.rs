@@ -9,6 +9,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Row};
 
 use crate::error::StoreError;
+use crate::plain::Found;
 
 /// Where a stored notification is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -95,6 +96,8 @@ pub struct StoredNotification {
     pub scratch: Option<String>,
     /// The processor of the last run.
     pub plugin: Option<String>,
+    /// The entry of the history that its last commit wrote, where its last phase follows.
+    pub history_id: Option<String>,
     /// When it reached done or review.
     pub finished_at: Option<Timestamp>,
     /// When its content (body, headers, raw callback, payer) went to an archive file. It is empty
@@ -140,6 +143,7 @@ impl StoredNotification {
             },
             scratch: row.try_get("scratch")?,
             plugin: row.try_get("plugin")?,
+            history_id: row.try_get("history_id")?,
             finished_at: time("finished_at_ms")?,
             archived_at: time("archived_at_ms")?,
         })
@@ -195,6 +199,13 @@ pub(crate) async fn notification_by_id(
     row.as_ref().map(StoredNotification::read).transpose()
 }
 
+/// One notification, whether it can be read or not.
+pub(crate) async fn found_by_id(pool: &AnyPool, id: &str) -> Result<Option<Found>, StoreError> {
+    let sql = format!("select {COLUMNS} from inbox where id = $1");
+    let row = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await?;
+    row.as_ref().map(Found::of).transpose()
+}
+
 /// The callback that a notification came in, as received; none for later parts of a callback.
 pub(crate) async fn raw(pool: &AnyPool, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
     let row = sqlx::query::<Any>("select raw from inbox where id = $1")
@@ -204,7 +215,8 @@ pub(crate) async fn raw(pool: &AnyPool, id: &str) -> Result<Option<Vec<u8>>, Sto
     Ok(row.map(|row| row.try_get("raw")).transpose()?.flatten())
 }
 
-/// What was heard of one order, in order of arrival.
+/// What was heard of one order, in order of arrival; without what cannot be read, which operators
+/// find in review.
 pub(crate) async fn of_subject(
     pool: &AnyPool,
     business: &str,
@@ -215,7 +227,8 @@ pub(crate) async fn of_subject(
          order by received_at_ms, id limit {NOTIFICATIONS_MAX}"
     );
     let query = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(business).bind(subject);
-    query.fetch_all(pool).await?.iter().map(StoredNotification::read).collect()
+    let rows = query.fetch_all(pool).await?;
+    Ok(rows.iter().filter_map(|row| StoredNotification::read(row).ok()).collect())
 }
 
 /// How many notifications are where. Finished ones are not counted: there are too many.
@@ -242,12 +255,13 @@ pub(crate) async fn counts(pool: &AnyPool) -> Result<Counts, StoreError> {
     let mut counts = Counts::default();
     for row in rows {
         let count = row.try_get("rows_found")?;
-        match InboxState::parse(row.try_get("state")?)? {
-            InboxState::Ready => counts.ready = count,
-            InboxState::Parked => counts.parked = count,
-            InboxState::After => counts.after = count,
-            InboxState::Review => counts.review = count,
-            InboxState::Done => {}
+        match InboxState::parse(row.try_get("state")?) {
+            Ok(InboxState::Ready) => counts.ready = count,
+            Ok(InboxState::Parked) => counts.parked = count,
+            Ok(InboxState::After) => counts.after = count,
+            Ok(InboxState::Review) => counts.review = count,
+            // A word of a newer host is none of ours to count.
+            Ok(InboxState::Done) | Err(_) => {}
         }
     }
     Ok(counts)
@@ -268,8 +282,10 @@ pub(crate) async fn reviews(pool: &AnyPool) -> Result<Vec<(String, i64)>, StoreE
 
 /// When the oldest notification that is not finished was received.
 pub(crate) async fn oldest_open(pool: &AnyPool) -> Result<Option<Timestamp>, StoreError> {
+    // The sum keeps the planner from going through all arrivals, oldest first, until one is open:
+    // the small index over what is open holds every time that is asked for.
     let row = sqlx::query::<Any>(
-        "select min(received_at_ms) as oldest from inbox where due_at_ms is not null",
+        "select min(received_at_ms + 0) as oldest from inbox where due_at_ms is not null",
     )
     .fetch_one(pool)
     .await?;
@@ -284,7 +300,8 @@ macro_rules! columns {
          order_amount_minor, order_currency, refunded_total_minor, mismatch, occurred_at_ms, \
          body, headers, received_at_ms, state, due_at_ms, leased_until_ms, lease_owner, attempts, \
          seen, last_seen_at_ms, reason_code, reason_text, outcome, scratch, plugin, \
-         finished_at_ms, attempts_before, replayed_at_ms, discarded_at_ms, archived_at_ms"
+         finished_at_ms, attempts_before, replayed_at_ms, discarded_at_ms, archived_at_ms, \
+         history_id"
     };
 }
 pub(crate) use columns;

@@ -1,17 +1,18 @@
 //! Leases: who works on what, for how long. Time frees what a dead worker held.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use callgate_core::time::Timestamp;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
 use crate::batch::{self, Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
-use crate::documents::{Document, DocumentKey, ORDERS, find};
+use crate::documents::{Document, DocumentKey, ORDERS, find_each};
 use crate::error::{Fault, StoreError};
-use crate::history::{Meaning, advanced};
-use crate::inbox::{StoredNotification, columns};
+use crate::history::{Committed, Meaning, advanced, committed};
+use crate::inbox::{InboxState, StoredNotification, columns};
 use crate::order::NAMES;
+use crate::plain::{SetAside, UNREADABLE};
 
 /// The right to settle one notification. Made by a claim and nowhere else; a later claim of the
 /// same notification takes it away.
@@ -50,6 +51,8 @@ pub struct Job {
     pub subject: Option<Document>,
     /// Whether its meaning has had its effect on the order.
     pub meaning: MeaningUse,
+    /// What its commit made of it, where only its last phase is due.
+    pub committed: Option<Committed>,
 }
 
 /// Whether a business fact has had its effect.
@@ -79,21 +82,32 @@ pub(crate) struct Claim {
     pub(crate) now: Timestamp,
 }
 
-/// Hands out jobs; one list for each claim, in their order. Writes nothing where nothing is due.
+/// What a group of claims hands out.
+#[derive(Debug, Default)]
+pub(crate) struct Handed {
+    /// One list for each claim, in their order.
+    pub(crate) jobs: Vec<Vec<Job>>,
+    /// What is due and cannot be read: it waits for a person now, and holds up nothing.
+    pub(crate) set_aside: Vec<SetAside>,
+}
+
+/// Hands out jobs. Writes nothing where nothing is due.
 pub(crate) async fn run(
     connection: &mut AnyConnection,
     dialect: Dialect,
     claims: &[Claim],
     order_block_ms: i64,
-) -> Result<Vec<Vec<Job>>, Fault> {
+) -> Result<Handed, Fault> {
     let wanted: u32 = claims.iter().fold(0, |sum, claim| sum.saturating_add(claim.request.limit));
+    let mut handed = Handed::default();
+    handed.jobs.resize_with(claims.len(), Vec::new);
     // Clocks inside a group differ by less than a commit takes; the earliest hands out nothing
     // that is not due for everybody.
-    let Some(now) = claims.iter().map(|claim| claim.now).min() else { return Ok(Vec::new()) };
+    let Some(now) = claims.iter().map(|claim| claim.now).min() else { return Ok(handed) };
     let limit = i64::from(wanted).min(CLAIM_MAX);
     let candidates = candidates(connection, dialect, (now, order_block_ms), limit).await?;
     if candidates.is_empty() {
-        return Ok(claims.iter().map(|_| Vec::new()).collect());
+        return Ok(handed);
     }
     let owners = deal(&candidates, claims);
     let rows: Vec<[Cell; 4]> = owners
@@ -107,19 +121,46 @@ pub(crate) async fn run(
         .collect();
     let mut leased = BTreeMap::new();
     for row in fetch(connection, LEASE, &rows).await? {
-        let stored = StoredNotification::read(&row)?;
         let owner: String = row.try_get("lease_owner")?;
-        leased.insert(stored.id.clone(), (stored, owner));
+        match StoredNotification::read(&row) {
+            Ok(stored) => drop(leased.insert(stored.id.clone(), (stored, owner))),
+            Err(error) => handed.set_aside.push(SetAside {
+                id: row.try_get("id")?,
+                attempt: row.try_get("attempts")?,
+                problem: error.to_string(),
+            }),
+        }
     }
-    let mut jobs: Vec<Vec<Job>> = claims.iter().map(|_| Vec::new()).collect();
     let known = known(connection, leased.values().map(|(stored, _)| stored)).await?;
     for (id, place) in owners {
-        let (Some((stored, owner)), Some(list)) = (leased.remove(id), jobs.get_mut(place)) else {
+        let (Some((stored, owner)), Some(list)) = (leased.remove(id), handed.jobs.get_mut(place))
+        else {
             continue;
         };
-        list.push(known.job(stored, owner));
+        match known.job(stored, owner) {
+            Ok(job) => list.push(*job),
+            Err(set_aside) => handed.set_aside.push(set_aside),
+        }
     }
-    Ok(jobs)
+    review(connection, &handed.set_aside, now).await?;
+    Ok(handed)
+}
+
+/// Gives what cannot be read to a person.
+async fn review(
+    connection: &mut AnyConnection,
+    set_aside: &[SetAside],
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let rows: Vec<[Cell; 4]> = set_aside
+        .iter()
+        .map(|one| {
+            let problem = one.problem.replace('\0', "");
+            [one.id.as_str().into(), UNREADABLE.into(), problem.into(), now.as_ms().into()]
+        })
+        .collect();
+    fetch(connection, SET_ASIDE, &rows).await?;
+    Ok(())
 }
 
 /// What is due, in the order it should run, at most one for each subject.
@@ -176,10 +217,11 @@ fn deal<'a>(candidates: &'a [String], claims: &[Claim]) -> Vec<(&'a str, usize)>
     candidates.iter().map(String::as_str).zip(places).collect()
 }
 
-/// The orders and meanings of leased notifications.
+/// The orders, meanings and commits of leased notifications.
 struct Known {
-    documents: BTreeMap<DocumentKey, Document>,
+    documents: BTreeMap<DocumentKey, Result<Document, StoreError>>,
     meanings: HashSet<Meaning>,
+    commits: HashMap<String, Committed>,
 }
 
 async fn known(
@@ -187,31 +229,32 @@ async fn known(
     leased: impl Iterator<Item = &StoredNotification>,
 ) -> Result<Known, Fault> {
     let mut keys = BTreeSet::new();
-    let mut meanings = BTreeSet::new();
+    let (mut meanings, mut entries) = (BTreeSet::new(), BTreeSet::new());
     for stored in leased {
         meanings.insert(meaning(stored));
+        entries.extend(stored.history_id.clone().filter(|_| stored.state == InboxState::After));
         if let Some(subject) = &stored.subject {
             keys.insert((stored.business.clone(), ORDERS.to_owned(), subject.clone()));
         }
     }
-    let documents = find(connection, "", keys.iter())
-        .await?
-        .into_iter()
-        .map(|found| {
-            let key = (found.business.clone(), found.collection.clone(), found.key.clone());
-            (key, found)
-        })
-        .collect();
+    let documents = find_each(connection, keys.iter()).await?.into_iter().collect();
     let meanings = advanced(connection, meanings.iter()).await?.into_iter().collect();
-    Ok(Known { documents, meanings })
+    let commits = committed(connection, entries.iter()).await?;
+    Ok(Known { documents, meanings, commits })
 }
 
 impl Known {
-    fn job(&self, stored: StoredNotification, owner: String) -> Job {
-        let subject = stored.subject.as_ref().and_then(|subject| {
+    /// Everything that a worker needs; not for an order that cannot be read.
+    fn job(&self, stored: StoredNotification, owner: String) -> Result<Box<Job>, SetAside> {
+        let order = stored.subject.as_ref().and_then(|subject| {
             let key = (stored.business.clone(), ORDERS.to_owned(), subject.clone());
             self.documents.get(&key).cloned()
         });
+        let subject = order.transpose().map_err(|error| SetAside {
+            id: stored.id.clone(),
+            attempt: stored.attempts,
+            problem: format!("its order: {error}"),
+        })?;
         let used = self.meanings.contains(&meaning(&stored));
         let lease = Lease {
             id: stored.id.clone(),
@@ -221,7 +264,8 @@ impl Known {
             subject: stored.subject.clone(),
         };
         let meaning = if used { MeaningUse::Used } else { MeaningUse::Fresh };
-        Job { lease, stored, subject, meaning }
+        let committed = stored.history_id.as_ref().and_then(|id| self.commits.get(id).cloned());
+        Ok(Box::new(Job { lease, stored, subject, meaning, committed }))
     }
 }
 
@@ -246,7 +290,8 @@ impl ClaimRequest {
 
 /// Due, free, and nothing of the same order is being worked on or should come first: that is
 /// what arrived earlier and is due too, or has failed and is younger than the bound. What a
-/// processor put off itself waits for something else and holds up nothing.
+/// processor put off itself waits for something else and holds up nothing. What is held for a
+/// plugin goes before later ones for the same plugin, however old it is.
 const DUE: &str = "select t.id, t.business, t.subject from inbox t \
     where t.due_at_ms <= $1 and (t.leased_until_ms is null or t.leased_until_ms <= $1) \
     and not exists (select 1 from inbox e \
@@ -256,7 +301,9 @@ const DUE: &str = "select t.id, t.business, t.subject from inbox t \
                     or (e.received_at_ms = t.received_at_ms and e.id < t.id)) \
                 and ((e.due_at_ms <= $1 and e.state <> 'after') \
                     or (e.state <> 'parked' and coalesce(e.outcome, '') <> 'defer' \
-                        and e.received_at_ms > $2))))) \
+                        and e.received_at_ms > $2) \
+                    or (e.state = 'ready' and e.plugin = t.plugin \
+                        and e.reason_code in ('bulkhead.full', 'bulkhead.open')))))) \
     order by t.due_at_ms, t.received_at_ms, t.id limit $3";
 
 /// The second look at the same order is for what another host leased since the first.
@@ -271,6 +318,16 @@ const LEASE: Statement = Statement {
          returning ",
         columns!()
     ),
+    suffix: "",
+};
+
+/// What was committed before stays so: its outcome says what a replay has to run.
+const SET_ASIDE: Statement = Statement {
+    columns: "row_id, code, problem, now_ms",
+    text: "update inbox set outcome = case when inbox.state = 'after' then inbox.outcome \
+           else 'review' end, state = 'review', due_at_ms = null, leased_until_ms = null, \
+           lease_owner = null, finished_at_ms = v.now_ms, reason_code = v.code, \
+           reason_text = v.problem from v where inbox.id = v.row_id returning id",
     suffix: "",
 };
 

@@ -4,18 +4,24 @@
 //! clock: `now` is always a parameter, in SQL too.
 //!
 //! Reading order: [`Store`] is the way in. What writes waits for one writer (`writer`), which runs
-//! what waits as one transaction (`group`): accepting (`accept`, `repeat`), registering
+//! what waits in line (`queue`, `weight`) as one transaction (`group`): accepting (`accept`, `repeat`), registering
 //! (`register`),
-//! settling (`settlement`, `settle`, `verdict`), claiming (`lease`) and delivering (`sinks`). One
+//! settling (`settlement`, `settle`, `verdict`), claiming (`lease`, `held`) and delivering (`sinks`). One
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
-//! `attempt`, `audit`; `order` looks at the first of them. What people may do is in `operators`,
-//! `operate` and `replays`, with `filter`; what is old is archived to files (`retention`), and
+//! `attempt` (and `recorded`, what back-tests and statistics read of it), `calls`, `audit`; `order` looks
+//! at the first of them. What people may do is in `operators`,
+//! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`;
+//! what is old is archived to files (`retention`), and
 //! `backup` copies whole files. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
 
 mod store;
 
 mod writer;
+
+mod queue;
+
+mod weight;
 
 mod group;
 
@@ -33,7 +39,11 @@ mod verdict;
 
 mod lease;
 
+mod held;
+
 mod inbox;
+
+mod plain;
 
 mod documents;
 
@@ -49,6 +59,10 @@ mod order;
 
 mod attempt;
 
+mod recorded;
+
+mod calls;
+
 mod audit;
 
 mod filter;
@@ -59,6 +73,8 @@ mod operate;
 
 mod replays;
 
+mod plugins;
+
 mod bell;
 
 mod retention;
@@ -66,6 +82,8 @@ mod retention;
 mod backup;
 
 mod tally;
+
+mod probe;
 
 mod batch;
 
@@ -82,24 +100,38 @@ pub use attempt::{ATTEMPTS_KEPT, ATTEMPTS_SHOWN, Attempt, Spent};
 pub use audit::{AUDIT_MAX, AuditEntry, AuditQuery};
 pub use backup::{Contents, Existing, backup, restore};
 pub use bell::Bell;
-pub use deliveries::{DEAD_LETTERS_MAX, DeadLetter, DeadLetters, WaitingDelivery};
+pub use calls::{CALLS_MAX, CallBegun, CallEnd, CallKept, EndedCall, NewCall, StoredCall};
+pub use deliveries::{DEAD_LETTERS_MAX, DeadAct, DeadLetter, DeadLetters, WaitingDelivery};
 pub use documents::{DOCUMENTS_MAX, Document, DocumentRef, ORDERS};
 pub use error::StoreError;
 pub use filter::{COUNT_MAX, Cursor, Filter, SAMPLE_MAX, SEARCH_MAX};
-pub use history::{Effect, HISTORY_MAX, HistoryEntry, RunRecord};
+pub use held::{HELD_FULL, HELD_OPEN, Recall};
+pub use history::{Committed, Effect, HISTORY_MAX, HistoryEntry, RunRecord};
 pub use inbox::{Counts, InboxState, NOTIFICATIONS_MAX, StoredNotification};
 pub use lease::{CLAIM_MAX, ClaimRequest, Job, Lease, MeaningUse};
 pub use operate::{Act, Acted, Inspection, Instruction, WHY_MAX};
 pub use order::OrderView;
 pub use outbox::{EVENTS_MAX, StoredEvent};
+pub use plain::{Found, PlainRow, Unreadable};
+pub use plugins::{
+    Activation, Canary, CountedRuns, Crossed, HostReport, NewShadow, NewVersion, PluginAct,
+    PluginActed, PluginInstruction, PluginVersion, Pushed, Rollout, Shadow, ShadowReport,
+    ShadowStarted,
+};
+pub use recorded::{
+    ATTEMPTS_PAGE_MAX, Measured, MeasuredQuery, RECORDED_PAGE_MAX, ReadOnly, RecordedPage,
+    RecordedQuery, RecordedRun,
+};
 pub use register::{ALIASES_MAX, NewOrder, Registered};
 pub use replays::{BulkReplay, Cancelled, NewReplay, Preview, RATE_MAX, ReplayState, Stepped};
-pub use retention::file::{ArchiveReader, ArchivedRow};
+pub use retention::file::ArchiveReader;
 pub use retention::{Retention, RetentionSettings, Step, machine_name};
 pub use settings::Settings;
 pub use settlement::{
     AfterEnd, AfterPhase, AfterSettlement, DocumentRead, Settled, Settlement, SubjectSeen,
 };
-pub use sinks::{DeliveryState, KeptDelivery, SinkHold, SinkRecord, SinkStart, SinkStep};
+pub use sinks::{
+    DeliveryState, KeptDelivery, SinkHold, SinkRecord, SinkStanding, SinkStart, SinkStep,
+};
 pub use store::Store;
 pub use tally::Tally;

@@ -14,9 +14,12 @@ use sqlx::{AnyConnection, Row};
 use crate::attempt::{self, Attempt};
 use crate::audit::{self, AuditEntry};
 use crate::batch::{Cell, Statement, fetch};
+use crate::calls::StoredCall;
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
-use crate::inbox::{InboxState, StoredNotification};
+use crate::inbox::InboxState;
+use crate::plain::Found;
+use crate::plugins::{self, PluginDone, PluginWork};
 use crate::replays::{self, BulkReplay, Cancelled, Cancelling, Starting, Step, Stepped};
 
 /// What can be done to one notification.
@@ -106,9 +109,11 @@ pub enum Acted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
     /// The notification.
-    pub stored: StoredNotification,
+    pub found: Found,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
+    /// Its outgoing calls, in the order of its log.
+    pub calls: Vec<StoredCall>,
     /// What was done to it, newest first.
     pub audit: Vec<AuditEntry>,
 }
@@ -120,6 +125,7 @@ pub(crate) enum Operating {
     Start(Starting),
     Cancel(Cancelling),
     Step(Step),
+    Plugin(PluginWork),
 }
 
 /// What came of it.
@@ -129,6 +135,7 @@ pub(crate) enum Done {
     Start(BulkReplay),
     Cancel(Cancelled),
     Step(Option<Stepped>),
+    Plugin(PluginDone),
 }
 
 /// Does what operators want, one after the other; also says how many notifications are due by it.
@@ -148,11 +155,16 @@ pub(crate) async fn run(
                 Done::Cancel(replays::cancel(connection, dialect, cancelling).await?)
             }
             Operating::Step(step) => Done::Step(replays::step(connection, dialect, step).await?),
+            Operating::Plugin(work) => Done::Plugin(plugins::run(connection, dialect, work).await?),
         };
         freed = freed.saturating_add(match &done {
             Done::Act(Acted::Done { .. }) => 1,
             Done::Step(Some(stepped)) => usize::try_from(stepped.replayed).unwrap_or(0),
-            Done::Act(_) | Done::Start(_) | Done::Cancel(_) | Done::Step(None) => 0,
+            Done::Act(_)
+            | Done::Start(_)
+            | Done::Cancel(_)
+            | Done::Step(None)
+            | Done::Plugin(_) => 0,
         });
         answers.push(done);
     }

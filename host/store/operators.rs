@@ -5,15 +5,19 @@ use sqlx::{Any, AssertSqlSafe, Row};
 
 use crate::attempt;
 use crate::audit::{self, AuditEntry, AuditQuery};
+use crate::calls;
+use crate::deliveries::{DeadAct, DeadLetters, Redelivery};
 use crate::error::StoreError;
 use crate::filter::{self, Cursor, Filter};
 use crate::group::Operation;
-use crate::inbox::{self, StoredNotification};
+use crate::inbox;
 use crate::operate::{Acted, Done, Inspection, Instruction, Operating, astray, check_words};
+use crate::plain::Found;
 use crate::replays::{
     BulkReplay, COLUMNS, Cancelled, Cancelling, NewReplay, Preview, RATE_MAX, ReplayState,
     Starting, Step, Stepped, check, next,
 };
+use crate::sinks::{self, SinkStanding};
 use crate::store::Store;
 
 /// What operators do.
@@ -33,7 +37,9 @@ impl Store {
         let operating = Operating::Act { instruction, audit_id, now };
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Act(acted) => Ok(acted),
-            other @ (Done::Start(_) | Done::Cancel(_) | Done::Step(_)) => Err(astray(&other)),
+            other @ (Done::Start(_) | Done::Cancel(_) | Done::Step(_) | Done::Plugin(_)) => {
+                Err(astray(&other))
+            }
         }
     }
 
@@ -43,7 +49,7 @@ impl Store {
     /// As the database fails.
     pub async fn inspect(&self, id: &str) -> Result<Option<Inspection>, StoreError> {
         let pool = self.readers();
-        let Some(stored) = inbox::notification_by_id(pool, id).await? else { return Ok(None) };
+        let Some(found) = inbox::found_by_id(pool, id).await? else { return Ok(None) };
         let attempts = attempt::of_notification(pool, id).await?;
         let query = AuditQuery {
             target: Some(id.to_owned()),
@@ -51,7 +57,8 @@ impl Store {
             ..AuditQuery::default()
         };
         let audit = audit::look(pool, &query).await?;
-        Ok(Some(Inspection { stored, attempts, audit }))
+        let calls = calls::of_notification(pool, id).await?;
+        Ok(Some(Inspection { found, attempts, calls, audit }))
     }
 
     /// What fits a filter, newest first; at most [`SEARCH_MAX`](crate::SEARCH_MAX).
@@ -64,7 +71,7 @@ impl Store {
         filter: &Filter,
         before: Option<&Cursor>,
         limit: i64,
-    ) -> Result<Vec<StoredNotification>, StoreError> {
+    ) -> Result<Vec<Found>, StoreError> {
         filter::search(self.readers(), filter, before, limit).await
     }
 
@@ -82,6 +89,44 @@ impl Store {
     /// As the database fails.
     pub async fn reviews(&self) -> Result<Vec<(String, i64)>, StoreError> {
         inbox::reviews(self.readers()).await
+    }
+}
+
+/// Sinks.
+impl Store {
+    /// Every sink that was ever delivered to, by name, with what it has not taken.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn sinks(&self) -> Result<Vec<SinkStanding>, StoreError> {
+        sinks::standing(self.readers()).await
+    }
+
+    /// Does an act to dead letters, and writes down who and why; tells how many. Those that are
+    /// sent again keep their ids, and come after what was sent in the meantime.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for an impossible limit, or for words that are empty or too long,
+    /// else as the database fails.
+    pub async fn dead_letter_act(
+        &self,
+        (which, act): (DeadLetters, DeadAct),
+        (who, why): (&str, &str),
+        now: Timestamp,
+    ) -> Result<i64, StoreError> {
+        which.check()?;
+        check_words(who, why)?;
+        let entry = AuditEntry {
+            id: self.new_id(now),
+            at: now,
+            who: who.to_owned(),
+            act: format!("sinks.{}", act.as_str()),
+            target: which.event_id.clone().unwrap_or_else(|| which.sink.clone()),
+            why: why.to_owned(),
+            result: String::new(),
+        };
+        let redelivery = Box::new(Redelivery { which, act, now, entry });
+        self.ask(|reply| Operation::Redeliver(redelivery, reply)).await
     }
 }
 
@@ -133,7 +178,9 @@ impl Store {
         let operating = Operating::Start(Starting { replay, filter: text });
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Start(replay) => Ok(replay),
-            other @ (Done::Act(_) | Done::Cancel(_) | Done::Step(_)) => Err(astray(&other)),
+            other @ (Done::Act(_) | Done::Cancel(_) | Done::Step(_) | Done::Plugin(_)) => {
+                Err(astray(&other))
+            }
         }
     }
 
@@ -160,7 +207,9 @@ impl Store {
         let operating = Operating::Cancel(Cancelling { entry });
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Cancel(cancelled) => Ok(cancelled),
-            other @ (Done::Act(_) | Done::Start(_) | Done::Step(_)) => Err(astray(&other)),
+            other @ (Done::Act(_) | Done::Start(_) | Done::Step(_) | Done::Plugin(_)) => {
+                Err(astray(&other))
+            }
         }
     }
 
@@ -182,16 +231,22 @@ impl Store {
     pub async fn step_replay(&self, now: Timestamp) -> Result<Option<Stepped>, StoreError> {
         let sql = format!(
             "select {COLUMNS} from replays t where t.state = 'running' and t.next_at_ms <= $1 \
-             order by t.next_at_ms, t.id limit 1"
+             order by t.next_at_ms, t.id limit {DUE_LOOKED_AT}"
         );
         let due = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(now.as_ms());
-        let Some(row) = due.fetch_optional(self.readers()).await? else { return Ok(None) };
-        let replay = BulkReplay::read(&row)?;
+        let rows = due.fetch_all(self.readers()).await?;
+        // One that cannot be read is for a newer host, and holds up no other.
+        let readable = rows.iter().find_map(|row| BulkReplay::read(row).ok());
+        let Some(replay) = readable else {
+            return rows.first().map_or(Ok(None), |row| BulkReplay::read(row).map(|_| None));
+        };
         let next = next(self.readers(), &replay).await?;
         let operating = Operating::Step(Step { replay, next, now });
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Step(stepped) => Ok(stepped),
-            other @ (Done::Act(_) | Done::Start(_) | Done::Cancel(_)) => Err(astray(&other)),
+            other @ (Done::Act(_) | Done::Start(_) | Done::Cancel(_) | Done::Plugin(_)) => {
+                Err(astray(&other))
+            }
         }
     }
 
@@ -217,6 +272,9 @@ impl Store {
         look.fetch_all(self.readers()).await?.iter().map(BulkReplay::read).collect()
     }
 }
+
+/// Replays that are due, of which the first that can be read takes a step.
+const DUE_LOOKED_AT: i64 = 16;
 
 /// Replays that a look at all of them shows.
 const SHOWN: i64 = 50;

@@ -23,13 +23,17 @@ pub struct StoredEvent {
     pub order_no: Option<String>,
     /// When it was committed.
     pub created_at: Timestamp,
+    /// What of it cannot be read, if anything: then it must not be sent. The others go on.
+    pub unreadable: Option<String>,
 }
 
 impl StoredEvent {
     pub(crate) fn read(row: &AnyRow) -> Result<Self, StoreError> {
         let headers: String = row.try_get("headers")?;
-        let headers = serde_json::from_str(&headers)
-            .map_err(|error| StoreError::corrupt(format!("headers of an event: {error}")))?;
+        let (headers, unreadable) = match serde_json::from_str(&headers) {
+            Ok(headers) => (headers, None),
+            Err(error) => (Vec::new(), Some(format!("headers of an event: {error}"))),
+        };
         Ok(Self {
             seq: row.try_get("seq")?,
             business: row.try_get("business")?,
@@ -43,6 +47,7 @@ impl StoredEvent {
             notification_id: row.try_get("notification_id")?,
             order_no: row.try_get("order_no")?,
             created_at: Timestamp::from_ms(row.try_get("created_at_ms")?),
+            unreadable,
         })
     }
 }

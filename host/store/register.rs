@@ -93,6 +93,11 @@ impl Registration {
         Ok(Self { order, terms, now })
     }
 
+    /// What it carries: the body twice, in the document and in the terms that are compared.
+    pub(crate) fn bytes(&self) -> usize {
+        self.order.body.len().saturating_mul(2)
+    }
+
     fn key(&self) -> DocumentKey {
         (self.order.business.clone(), ORDERS.to_owned(), self.order.order_no.clone())
     }

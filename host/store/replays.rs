@@ -14,8 +14,9 @@ use crate::audit::{self, AuditEntry};
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
 use crate::filter::Filter;
-use crate::inbox::{InboxState, StoredNotification};
+use crate::inbox::InboxState;
 use crate::operate::{Act, Change, change, look};
+use crate::plain::Found;
 
 /// Where a replay of many is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ pub struct Preview {
     /// How many; counting stops at [`COUNT_MAX`](crate::COUNT_MAX).
     pub total: i64,
     /// The first of them.
-    pub sample: Vec<StoredNotification>,
+    pub sample: Vec<Found>,
 }
 
 /// A replay of many, and how far it has come.

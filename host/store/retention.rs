@@ -1,18 +1,20 @@
-//! Retention: what finished notifications say is archived to files, then emptied in small steps.
+//! Retention: what finished notifications say, and events that every sink is past, are archived to
+//! files and then removed in small steps.
 //!
 //! One UTC day at a time: first a file is written from reads that hold nobody up, then the rows
-//! that stand in it are emptied, a few in each transaction of the writer. The file is read for
-//! that, so nothing is removed that it lacks. A crash at any point is mended by beginning anew: a
-//! day that has a file is emptied from it before another is written.
+//! that stand in it are emptied, or removed, a few in each transaction of the writer. The file is
+//! read for that, so nothing is removed that it lacks. A crash at any point is mended by beginning
+//! anew: a day that has a file is emptied from it before another is written.
 //!
-//! Reading order: this file, `file` (archive files), `rows` (what is archived), `removal` (the statements that remove).
+//! Reading order: this file, `settings`, `file` (archive files), `rows` (what is archived),
+//! `removal` (the statements that remove).
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use callgate_core::time::Timestamp;
 use metrics::{counter, histogram};
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -21,66 +23,41 @@ use crate::store::Store;
 
 pub(crate) mod file;
 
-mod rows;
-
 pub(crate) mod removal;
 
-use file::{ArchiveReader, ArchivedRow, Draft};
-use removal::{Removed, What};
-use rows::{oldest, page};
+mod rows;
 
-/// Settings of retention.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RetentionSettings {
-    /// Whether anything is archived and removed at all.
-    pub enabled: bool,
-    /// The folder of the archive files; it must exist.
-    pub archive_dir: PathBuf,
-    /// This host in the names of archive files; empty for the machine's name.
-    pub host_name: String,
-    /// How many whole days after its end a notification keeps its content, 1 to 36500.
-    pub age_days: u32,
-    /// How many days after its arrival an archived notification's key is forgotten too, 30 to
-    /// 36500; 0 for as long as the order lives.
-    pub keys_days: u32,
-    /// Rows of one step, 1 to 1000.
-    pub step_rows: u32,
-    /// Pause between two steps, in milliseconds.
-    pub pause_ms: u32,
-    /// How often to look for what has become old enough, in milliseconds.
-    pub look_ms: u32,
+mod settings;
+
+use file::{ArchiveReader, Draft};
+use removal::{Removed, What};
+use rows::{Old, oldest, page};
+pub use settings::{RetentionSettings, machine_name};
+
+use crate::plain::PlainRow;
+
+/// What is archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// Notifications: their content goes, their keys stay.
+    Inbox,
+    /// Events: they go.
+    Outbox,
 }
 
-impl RetentionSettings {
-    fn check(&self) -> Result<(), StoreError> {
-        let within = |field, value: u32, from: u32, to: u32| {
-            if (from..=to).contains(&value) {
-                return Ok(());
-            }
-            let problem = format!("found {value}, expected {from} to {to}");
-            Err(StoreError::RetentionSettings { field, problem })
-        };
-        within("age_days", self.age_days, 1, 36_500)?;
-        if self.keys_days != 0 {
-            within("keys_days", self.keys_days, KEYS_DAYS_MIN.max(self.age_days), 36_500)?;
+impl Table {
+    pub(crate) const ALL: [Self; 2] = [Self::Inbox, Self::Outbox];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbox => "inbox",
+            Self::Outbox => "outbox",
         }
-        within("step_rows", self.step_rows, 1, 1_000)?;
-        within("pause_ms", self.pause_ms, 0, 60_000)?;
-        within("look_ms", self.look_ms, 1_000, 86_400_000)?;
-        let wrong = |field, problem: String| StoreError::RetentionSettings { field, problem };
-        let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if !(1..=128).contains(&self.host_name.len()) || !self.host_name.chars().all(named) {
-            let problem = "expected 1 to 128 characters of A-Z a-z 0-9 - _ .".to_owned();
-            return Err(wrong("host_name", problem));
-        }
-        if !self.archive_dir.is_dir() {
-            let problem = format!("folder {} does not exist", self.archive_dir.display());
-            return Err(wrong("archive_dir", problem));
-        }
-        Ok(())
     }
 }
+
+/// A UTC day of a table, by its first millisecond.
+type Day = (Table, i64);
 
 /// What one step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,8 +77,10 @@ pub enum Step {
         /// Its rows.
         rows: u64,
     },
-    /// So many rows were emptied.
+    /// So many notifications were emptied.
     Emptied(u64),
+    /// So many events were removed.
+    Removed(u64),
     /// So many keys of archived rows were forgotten.
     Forgotten(u64),
 }
@@ -112,20 +91,32 @@ pub struct Retention {
     store: Store,
     settings: RetentionSettings,
     owner: String,
+    /// The sinks that are configured, in the order of their names.
+    sinks: Arc<[String]>,
     place: Place,
     /// The day whose files have been emptied from: what is left of it stands in none of them.
-    searched: Option<i64>,
+    searched: Option<Day>,
+    /// Whether what crashes left of files has been swept away.
+    swept: Swept,
+}
+
+/// Whether the folder was swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Swept {
+    Yes,
+    No,
 }
 
 #[derive(Debug)]
 enum Place {
     Looking,
-    Copying { draft: Box<Draft>, day: i64, after: (i64, String) },
-    Emptying { files: VecDeque<PathBuf>, open: Option<Box<ArchiveReader>>, day: i64 },
+    Copying { draft: Box<Draft>, day: Day, after: (i64, String) },
+    Emptying { files: VecDeque<PathBuf>, open: Option<Box<ArchiveReader>>, day: Day },
 }
 
 impl Retention {
-    /// Checks the settings. `owner` names this process among all hosts.
+    /// Checks the settings. `owner` names this process among all hosts; `sinks` are those that are
+    /// configured.
     ///
     /// # Errors
     /// [`StoreError::RetentionSettings`] for a wrong one.
@@ -133,9 +124,12 @@ impl Retention {
         store: Store,
         settings: RetentionSettings,
         owner: String,
+        mut sinks: Vec<String>,
     ) -> Result<Self, StoreError> {
         settings.check()?;
-        Ok(Self { store, settings, owner, place: Place::Looking, searched: None })
+        sinks.sort_unstable();
+        let (place, searched, swept) = (Place::Looking, None, Swept::No);
+        Ok(Self { store, settings, owner, sinks: sinks.into(), place, searched, swept })
     }
 
     /// Does the next small thing.
@@ -156,6 +150,7 @@ impl Retention {
             Step::Copied(rows) => ("copied", *rows),
             Step::Archived { .. } => ("archived", 0),
             Step::Emptied(rows) => ("emptied", *rows),
+            Step::Removed(rows) => ("removed", *rows),
             Step::Forgotten(rows) => ("forgotten", *rows),
         };
         counter!("callgate_retention_rows_total", "act" => act).increment(rows);
@@ -166,93 +161,141 @@ impl Retention {
 
     /// Finds the oldest day that has something to archive.
     async fn look(&mut self, now: Timestamp) -> Result<Step, StoreError> {
-        if self.remove(What::Nothing, now).await? == Removed::Elsewhere {
+        if self.remove(self.nothing(), now).await? == Removed::Elsewhere {
             return Ok(Step::Elsewhere);
         }
-        let end = days_before(now, self.settings.age_days);
-        let Some(day) = oldest(self.store.readers(), end).await? else {
+        let folder = self.settings.archive_dir.clone();
+        if self.swept == Swept::No {
+            let folder = folder.clone();
+            blocking(move || file::sweep(&folder)).await?;
+            self.swept = Swept::Yes;
+        }
+        let Some((table, day)) = self.oldest(now).await? else {
             self.searched = None;
             return self.forget(now).await;
         };
-        let (folder, name) = (self.settings.archive_dir.clone(), name_of(day));
-        if self.searched != Some(day) {
-            let files = blocking(move || file::of_day(&folder, &name)).await?;
-            self.place = Place::Emptying { files: files.into(), open: None, day };
+        if self.searched != Some((table, day)) {
+            let files = blocking(move || of_days(&folder, table, day)).await?;
+            self.place = Place::Emptying { files: files.into(), open: None, day: (table, day) };
             return Ok(Step::Began);
         }
-        let host = self.settings.host_name.clone();
-        let draft = Box::new(blocking(move || Draft::create(&folder, &name, &host)).await?);
-        self.place = Place::Copying { draft, day, after: (day, String::new()) };
+        // Where hosts are called alike, the end of the owner's id tells them apart.
+        let tail = self.owner.rsplit('-').next().unwrap_or_default();
+        let writer = format!("{}-{tail}", self.settings.host_name);
+        let place = file::Place { folder, table, day: name_of(day), writer };
+        let draft = Box::new(blocking(move || Draft::create(&place)).await?);
+        let after = match table {
+            Table::Inbox => (day, String::new()),
+            Table::Outbox => (0, String::new()),
+        };
+        self.place = Place::Copying { draft, day: (table, day), after };
         Ok(Step::Began)
+    }
+
+    async fn oldest(&self, now: Timestamp) -> Result<Option<Day>, StoreError> {
+        for table in Table::ALL {
+            if let Some(old) = self.old(table, now)
+                && let Some(day) = oldest(self.store.readers(), table, old).await?
+            {
+                return Ok(Some((table, day)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What of a table is old enough; `None` where it stays for ever.
+    fn old(&self, table: Table, now: Timestamp) -> Option<Old> {
+        let days = match table {
+            Table::Inbox => self.settings.age_days,
+            Table::Outbox => self.settings.events_days,
+        };
+        (days > 0).then(|| Old { end: days_before(now, days), gone: gone(now) })
     }
 
     /// Copies the next rows of a day, or ends its file.
     async fn copy(
         &mut self,
         mut draft: Box<Draft>,
-        day: i64,
+        day: Day,
         after: (i64, String),
         now: Timestamp,
     ) -> Result<Step, StoreError> {
-        if self.remove(What::Nothing, now).await? == Removed::Elsewhere {
+        if self.remove(self.nothing(), now).await? == Removed::Elsewhere {
             draft.discard();
             return Ok(Step::Elsewhere);
         }
-        let rows = page(self.store.readers(), &after, day, self.settings.step_rows).await?;
-        let Some(last) = rows.last() else {
-            let rows = draft.rows();
-            if rows == 0 {
-                draft.discard();
-                self.searched = None;
-                return Ok(Step::Copied(0));
+        let (table, from) = day;
+        let room = u64::from(self.settings.file_rows).saturating_sub(draft.rows());
+        let limit = u32::try_from(room).unwrap_or(u32::MAX).min(self.settings.step_rows);
+        let page = match self.old(table, now) {
+            Some(old) if limit > 0 => {
+                page(self.store.readers(), (table, from, old), &after, limit).await?
             }
-            let file = blocking(move || draft.finish()).await?;
-            let files = VecDeque::from([file.clone()]);
-            self.place = Place::Emptying { files, open: None, day };
-            return Ok(Step::Archived { file, rows });
+            // The file is full; what is left of the day gets another one.
+            Some(_) | None => rows::Page { rows: Vec::new(), next: None },
         };
-        let (id, finished) = key(last)?;
-        let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-        let draft = blocking(move || draft.add(&rows).map(|()| draft)).await?;
-        self.place = Place::Copying { draft, day, after: (finished, id) };
-        Ok(Step::Copied(count))
+        let (count, next) = (page.rows.len(), page.next);
+        draft = blocking(move || draft.add(&page.rows).map(|()| draft)).await?;
+        if let Some(after) = next {
+            self.place = Place::Copying { draft, day, after };
+            return Ok(Step::Copied(u64::try_from(count).unwrap_or(u64::MAX)));
+        }
+        let rows = draft.rows();
+        if rows == 0 {
+            draft.discard();
+            self.searched = None;
+            return Ok(Step::Copied(0));
+        }
+        let file = blocking(move || draft.finish()).await?;
+        self.place = Place::Emptying { files: VecDeque::from([file.clone()]), open: None, day };
+        Ok(Step::Archived { file, rows })
     }
 
-    /// Empties the next rows that stand in a day's files.
+    /// Empties, or removes, the next rows that stand in a day's files.
     async fn empty(
         &mut self,
         mut files: VecDeque<PathBuf>,
         open: Option<Box<ArchiveReader>>,
-        day: i64,
+        day: Day,
         now: Timestamp,
     ) -> Result<Step, StoreError> {
-        let reader = match (open, files.pop_front()) {
-            (Some(reader), next) => {
-                if let Some(next) = next {
-                    files.push_front(next);
+        let reader = match open {
+            Some(reader) => reader,
+            None => match files.pop_front() {
+                Some(path) => Box::new(blocking(move || ArchiveReader::open(&path)).await?),
+                None => {
+                    self.searched = Some(day);
+                    return Ok(Step::Began);
                 }
-                reader
-            }
-            (None, Some(path)) => Box::new(blocking(move || ArchiveReader::open(&path)).await?),
-            (None, None) => {
-                self.searched = Some(day);
-                return Ok(Step::Began);
-            }
+            },
         };
         let limit = usize::try_from(self.settings.step_rows).unwrap_or(usize::MAX);
-        let (reader, rows) = blocking(move || take(reader, limit)).await?;
+        let (table, _) = day;
+        let (reader, rows) = blocking(move || take(reader, table, limit)).await?;
         let open = (!rows.is_empty()).then_some(reader);
-        let removed = match rows.is_empty() {
-            true => Removed::Rows(0),
-            false => self.remove(What::Content(rows), now).await?,
+        let what = match table {
+            Table::Inbox => What::Content(rows),
+            Table::Outbox => What::Events { rows, gone: gone(now) },
+        };
+        let removed = match open {
+            None => Removed::Rows(0),
+            Some(_) => self.remove(what, now).await?,
         };
         match removed {
             Removed::Elsewhere => Ok(Step::Elsewhere),
             Removed::Rows(rows) => {
                 self.place = Place::Emptying { files, open, day };
-                Ok(Step::Emptied(rows))
+                Ok(match table {
+                    Table::Inbox => Step::Emptied(rows),
+                    Table::Outbox => Step::Removed(rows),
+                })
             }
         }
+    }
+
+    /// The lease alone, and a sign that the sinks are somebody's.
+    fn nothing(&self) -> What {
+        What::Nothing { sinks: Arc::clone(&self.sinks) }
     }
 
     /// Forgets keys that are past their time, where there is one.
@@ -276,31 +319,51 @@ impl Retention {
     }
 }
 
-/// A row by its id, and when it ended.
+/// A row by its id, and when it ended; for events their place.
 type Finished = (String, i64);
 
-/// The next rows of a file, by id and the time they were finished.
+/// The next rows of a file, by id and by what else names them.
 fn take(
     mut reader: Box<ArchiveReader>,
+    table: Table,
     limit: usize,
 ) -> Result<(Box<ArchiveReader>, Vec<Finished>), StoreError> {
     let mut rows = Vec::with_capacity(limit);
     for row in reader.by_ref().take(limit) {
-        rows.push(key(&row?)?);
+        rows.push(key(&row?, table)?);
     }
     Ok((reader, rows))
 }
 
-fn key(row: &ArchivedRow) -> Result<Finished, StoreError> {
+fn key(row: &PlainRow, table: Table) -> Result<Finished, StoreError> {
+    let column = match table {
+        Table::Inbox => "finished_at_ms",
+        Table::Outbox => "seq",
+    };
     let id = row.get("id").and_then(Value::as_str);
-    let finished = row.get("finished_at_ms").and_then(Value::as_i64);
-    match (id, finished) {
-        (Some(id), Some(finished)) => Ok((id.to_owned(), finished)),
+    let number = row.get(column).and_then(Value::as_i64);
+    match (id, number) {
+        (Some(id), Some(number)) => Ok((id.to_owned(), number)),
         (None, _) | (_, None) => {
-            let what = "an archived row has no id or no finished_at_ms".to_owned();
+            let what = format!("an archived row has no id or no {column}");
             Err(StoreError::Archive { what })
         }
     }
+}
+
+/// The files in which rows of a day may stand. An event that was committed just before midnight,
+/// by a host whose clock was behind, stands in the file of the next day.
+fn of_days(folder: &Path, table: Table, day: i64) -> Result<Vec<PathBuf>, StoreError> {
+    let mut files = file::of_day(folder, table, &name_of(day))?;
+    if table == Table::Outbox {
+        files.extend(file::of_day(folder, table, &name_of(day.saturating_add(DAY_MS)))?);
+    }
+    Ok(files)
+}
+
+/// A sink that no host has had since then counts no more.
+fn gone(now: Timestamp) -> Timestamp {
+    now.plus_ms(SINK_GONE_MS.saturating_neg())
 }
 
 /// Work on files, away from the threads that answer gateways.
@@ -324,20 +387,10 @@ fn name_of(day: i64) -> String {
     Timestamp::from_ms(day).to_string().chars().take(10).collect()
 }
 
-/// The name of this machine; for archive files.
-#[must_use]
-pub fn machine_name() -> String {
-    let name = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
-    let name: String =
-        name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-    if name.is_empty() { "host".to_owned() } else { name }
-}
-
 const DAY_MS: i64 = 86_400_000;
 
-/// Ten times the longest time that a gateway repeats a message, which is three days (Stripe;
-/// WeChat Pay and Alipay give up after about one).
-const KEYS_DAYS_MIN: u32 = 30;
+/// How long a sink counts that no host has: thirty days.
+const SINK_GONE_MS: i64 = 30 * DAY_MS;
 
 /// How long a host that stopped in the middle holds retention up.
 const LEASE_MS: i64 = 60_000;

@@ -1,7 +1,7 @@
 //! The schema: embedded migrations, run when the store is opened.
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{AnyConnection, Connection as _, SqlSafeStr};
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Row as _, SqlSafeStr};
 
 use crate::dialect::{Dialect, Pools, prepare};
 use crate::error::StoreError;
@@ -33,6 +33,25 @@ async fn under_the_writers_lock(
     Ok(transaction.commit().await?)
 }
 
+/// Whether a database that is only read has this program's schema.
+pub(crate) async fn check(pool: &AnyPool) -> Result<(), StoreError> {
+    let sql = "select max(version) as version from _sqlx_migrations";
+    let row = sqlx::query::<Any>(sql).fetch_one(pool).await?;
+    let version = row.try_get::<Option<i64>, _>("version")?.unwrap_or(0);
+    let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);
+    if version > known {
+        return Err(StoreError::Newer { version, known });
+    }
+    if version < known {
+        let problem = format!(
+            "the database has migration {version}, expected {known}: start this program's server \
+             on it once"
+        );
+        return Err(StoreError::Settings { field: "url", problem });
+    }
+    Ok(())
+}
+
 /// The migrations of this program, in their order.
 pub(crate) fn known() -> Vec<Migration> {
     MIGRATIONS
@@ -59,7 +78,7 @@ fn explain(error: MigrateError) -> StoreError {
 }
 
 /// Numbered, forward only, never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 12] = [
     (1, "inbox", include_str!("../../migrations/0001_inbox.sql")),
     (2, "documents", include_str!("../../migrations/0002_documents.sql")),
     (3, "history", include_str!("../../migrations/0003_history.sql")),
@@ -67,4 +86,9 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (5, "sinks", include_str!("../../migrations/0005_sinks.sql")),
     (6, "operators", include_str!("../../migrations/0006_operators.sql")),
     (7, "retention", include_str!("../../migrations/0007_retention.sql")),
+    (8, "plugins", include_str!("../../migrations/0008_plugins.sql")),
+    (9, "calls", include_str!("../../migrations/0009_calls.sql")),
+    (10, "shadows", include_str!("../../migrations/0010_shadows.sql")),
+    (11, "commits", include_str!("../../migrations/0011_commits.sql")),
+    (12, "bulkhead", include_str!("../../migrations/0012_bulkhead.sql")),
 ];

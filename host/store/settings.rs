@@ -15,8 +15,14 @@ pub struct Settings {
     pub url: String,
     /// How many operations at most share one commit, 1 to 1024.
     pub group_max: usize,
+    /// How many bytes of operations at most share one commit, 64 KiB to 1 GiB. One that is larger
+    /// by itself is committed alone.
+    pub group_bytes_max: usize,
     /// How many operations may wait for the writer before callers wait too, 1 to 65536.
     pub queue_max: usize,
+    /// How many bytes of operations may wait for the writer, the commit under way included, before
+    /// callers wait too; `group_bytes_max` to 1 GiB.
+    pub queue_bytes_max: usize,
     /// Connections for reading, 1 to 64.
     pub readers: u32,
     /// How long an unfinished notification can hold up later ones of its order while it waits
@@ -32,7 +38,9 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("group_max", &self.group_max)
+            .field("group_bytes_max", &self.group_bytes_max)
             .field("queue_max", &self.queue_max)
+            .field("queue_bytes_max", &self.queue_bytes_max)
             .field("readers", &self.readers)
             .field("order_block_ms", &self.order_block_ms)
             .field("wait_ms", &self.wait_ms)
@@ -45,7 +53,9 @@ impl Default for Settings {
         Self {
             url: "sqlite://callgate.db".to_owned(),
             group_max: 256,
+            group_bytes_max: 8 * 1024 * 1024,
             queue_max: 4096,
+            queue_bytes_max: 64 * 1024 * 1024,
             readers: 4,
             order_block_ms: 30_000,
             wait_ms: 3_000,
@@ -66,12 +76,21 @@ impl Settings {
         let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         within("group_max", wide(self.group_max), 1, 1024)?;
         within("queue_max", wide(self.queue_max), 1, 65_536)?;
+        let group_bytes = wide(self.group_bytes_max);
+        within("group_bytes_max", group_bytes, GROUP_BYTES_LEAST, BYTES_MOST)?;
+        within("queue_bytes_max", wide(self.queue_bytes_max), group_bytes, BYTES_MOST)?;
         within("readers", u64::from(self.readers), 1, 64)?;
         let block = u64::try_from(self.order_block_ms).unwrap_or(u64::MAX);
         within("order_block_ms", block, 0, 86_400_000)?;
         within("wait_ms", u64::from(self.wait_ms), 1, 60_000)
     }
 }
+
+/// Bytes of one commit, at least: enough for any callback of the default size.
+const GROUP_BYTES_LEAST: u64 = 65_536;
+
+/// Bytes of one commit and of the line, at most.
+const BYTES_MOST: u64 = 1_073_741_824;
 
 #[cfg(test)]
 mod tests {
@@ -95,6 +114,10 @@ mod tests {
         check(|settings| settings.group_max = 0, Some("store.group_max"));
         check(|settings| settings.group_max = 1025, Some("store.group_max"));
         check(|settings| settings.queue_max = 0, Some("store.queue_max"));
+        check(|settings| settings.group_bytes_max = 65_536, None);
+        check(|settings| settings.group_bytes_max = 65_535, Some("store.group_bytes_max"));
+        check(|settings| settings.queue_bytes_max = 8_388_608, None);
+        check(|settings| settings.queue_bytes_max = 8_388_607, Some("store.queue_bytes_max"));
         check(|settings| settings.readers = 0, Some("store.readers"));
         check(|settings| settings.order_block_ms = 0, None);
         check(|settings| settings.order_block_ms = -1, Some("store.order_block_ms"));

@@ -23,9 +23,9 @@ use crate::lease::Lease;
 use crate::order::NAMES;
 use crate::outbox::Outgoing;
 use crate::settlement::{
-    AfterEnd, AfterSettlement, Budget, DocumentRead, Settled, Settlement, SubjectSeen,
+    AfterEnd, AfterSettlement, Budget, DocumentRead, Settled, Settlement, Settling, SubjectSeen,
 };
-use crate::verdict::{Held, Known, LeaseEnd, LeasedRow, RowChange, Settling, Writes, decide};
+use crate::verdict::{Held, Known, LeaseEnd, LeasedRow, RowChange, Writes, decide};
 
 /// An end of a last phase on its way.
 #[derive(Debug)]
@@ -57,18 +57,25 @@ pub(crate) async fn run(
     let mut writes = Writes::default();
     let mut settled = BTreeSet::new();
     for settling in group {
-        // A second settlement of one lease comes too late.
-        let answer = if settled.insert(settling.settlement.lease.id.as_str()) {
-            decide(&mut known, settling, &mut writes)
-        } else {
+        let id = settling.settlement.lease.id.as_str();
+        // A second settlement of one lease comes too late. One that wrote nothing, because its
+        // lease was lost or it made no sense, takes nothing from the one that holds the lease.
+        let answer = if settled.contains(id) {
             Ok(Settled::LostLease)
+        } else {
+            let before = writes.rows.len();
+            let answer = decide(&mut known, settling, &mut writes);
+            if writes.rows.len() > before {
+                settled.insert(id);
+            }
+            answer
         };
         verdicts.settles.push(answer);
     }
     let waiting = waiting(&known);
     write(connection, &mut writes, &waiting).await?;
     verdicts.events = writes.events;
-    finish(connection, finishing, &mut verdicts).await?;
+    finish(connection, finishing, &known, &mut verdicts).await?;
     attempt::insert(connection, &attempts(group, finishing, &verdicts)).await?;
     Ok(verdicts)
 }
@@ -84,18 +91,21 @@ fn attempts(
     });
     let lasts = finishing.iter().zip(&verdicts.finishes);
     let lasts = lasts.filter(|(_, verdict)| matches!(verdict, Ok(Settled::Done { .. })));
-    runs.chain(lasts.map(|(end, _)| attempt::of_after(&end.settlement, end.now))).collect()
+    runs.chain(lasts.filter_map(|(end, _)| attempt::of_after(&end.settlement, end.now))).collect()
 }
 
 /// Ends last phases.
 async fn finish(
     connection: &mut AnyConnection,
     group: &[Finishing],
+    known: &Known,
     verdicts: &mut Verdicts,
 ) -> Result<(), Fault> {
     let mut once = BTreeSet::new();
     let mut rows = Vec::new();
-    for finishing in group {
+    // Who holds the lease is known, so that one who lost it takes nothing from who has it.
+    let holds = |finishing: &Finishing| known.held_by(&finishing.settlement.lease).is_some();
+    for finishing in group.iter().filter(|finishing| holds(finishing)) {
         if once.insert(finishing.settlement.lease.id.as_str()) {
             rows.push(cells(&finished(finishing)));
         }
@@ -105,14 +115,15 @@ async fn finish(
         let subject = row.try_get::<Option<String>, _>("subject")?;
         ended.insert(row.try_get::<String, _>("id")?, subject);
     }
-    for Finishing { settlement, now } in group {
-        let Some(subject) = ended.remove(&settlement.lease.id) else {
+    for finishing @ Finishing { settlement, now } in group {
+        let subject = holds(finishing).then(|| ended.remove(&settlement.lease.id)).flatten();
+        let Some(subject) = subject else {
             verdicts.finishes.push(Ok(Settled::LostLease));
             continue;
         };
         let events = match settlement.end {
             AfterEnd::Done => settlement.events.as_slice(),
-            AfterEnd::Retry(..) | AfterEnd::Review(_) => &[],
+            AfterEnd::Retry(..) | AfterEnd::Review(_) | AfterEnd::Hold(..) => &[],
         };
         verdicts.events.extend(events.iter().map(|event| Outgoing {
             business: settlement.lease.business.clone(),
@@ -132,6 +143,11 @@ fn finished(Finishing { settlement, now }: &Finishing) -> RowChange {
         AfterEnd::Done => (InboxState::Done, None, None),
         AfterEnd::Retry(reason, due_at) => (InboxState::After, Some(*due_at), Some(reason)),
         AfterEnd::Review(reason) => (InboxState::Review, None, Some(reason)),
+        AfterEnd::Hold(reason, due_at) => (InboxState::After, Some(*due_at), Some(reason)),
+    };
+    let budget = match &settlement.end {
+        AfterEnd::Hold(..) => Budget::Kept,
+        AfterEnd::Done | AfterEnd::Retry(..) | AfterEnd::Review(_) => Budget::Spent,
     };
     RowChange {
         id: settlement.lease.id.clone(),
@@ -145,7 +161,8 @@ fn finished(Finishing { settlement, now }: &Finishing) -> RowChange {
         scratch: None,
         plugin: None,
         finished_at: due_at.is_none().then_some(*now),
-        budget: Budget::Spent,
+        budget,
+        history_id: None,
     }
 }
 
@@ -274,7 +291,7 @@ async fn wake(
     Ok(())
 }
 
-fn cells(change: &RowChange) -> [Cell; 13] {
+fn cells(change: &RowChange) -> [Cell; 14] {
     let reason = change.reason.as_ref();
     let keeps = match change.lease {
         LeaseEnd::Held => Some("yes"),
@@ -299,6 +316,7 @@ fn cells(change: &RowChange) -> [Cell; 13] {
         change.plugin.as_deref().into(),
         change.finished_at.map(Timestamp::as_ms).into(),
         budget.into(),
+        change.history_id.as_deref().into(),
     ]
 }
 
@@ -333,8 +351,10 @@ macro_rules! change {
              outcome = coalesce(v.new_outcome, inbox.outcome), \
              scratch = coalesce(v.new_scratch, inbox.scratch), \
              plugin = coalesce(v.new_plugin, inbox.plugin), finished_at_ms = v.new_finished_ms, \
-             attempts_before = case v.budget when 'kept' then inbox.attempts_before + 1 \
-                 when 'anew' then inbox.attempts else inbox.attempts_before end \
+             history_id = coalesce(v.new_history, inbox.history_id), \
+             attempts_before = case when v.budget = 'anew' then inbox.attempts \
+                 when v.budget = 'kept' and inbox.attempts_before < inbox.attempts \
+                 then inbox.attempts_before + 1 else inbox.attempts_before end \
              from v where inbox.id = v.row_id and inbox.lease_owner = v.row_owner \
              and inbox.attempts = v.row_attempt and inbox.state ",
             $states,
@@ -344,7 +364,8 @@ macro_rules! change {
 }
 
 const CHANGED: &str = "row_id, row_owner, row_attempt, new_state, new_due_ms, keeps, new_code, \
-                       new_text, new_outcome, new_scratch, new_plugin, new_finished_ms, budget";
+                       new_text, new_outcome, new_scratch, new_plugin, new_finished_ms, budget, \
+                       new_history";
 
 const SETTLE: Statement =
     Statement { columns: CHANGED, text: change!("in ('ready', 'parked')"), suffix: "" };

@@ -27,7 +27,7 @@ pub struct Settlement {
     pub run: Option<RunRecord>,
     /// What the attempt took.
     pub spent: Spent,
-    /// When a retry or a deferred run is due, or when a parked notification's wait is over. Other outcomes do not
+    /// When a retry, a held or a deferred run is due, or when a parked notification's wait is over. Other outcomes do not
     /// look at it.
     pub due_at: Timestamp,
 }
@@ -40,7 +40,7 @@ pub enum SubjectSeen {
     /// There was none. Where it has been registered since, the notification runs again.
     Absent,
     /// It had this version. Where it has another now, the notification runs again, except after
-    /// [`Outcome::Retry`] and [`Outcome::Defer`].
+    /// [`Outcome::Retry`], [`Outcome::Defer`] and [`Outcome::Hold`].
     At(i64),
 }
 
@@ -86,6 +86,15 @@ pub enum Settled {
     Released,
 }
 
+/// One settlement of a group.
+#[derive(Debug)]
+pub(crate) struct Settling {
+    pub(crate) settlement: Settlement,
+    /// The id of its history entry, if there will be one.
+    pub(crate) history_id: String,
+    pub(crate) now: Timestamp,
+}
+
 /// How the last phase ended.
 #[derive(Debug, Clone)]
 pub struct AfterSettlement {
@@ -110,6 +119,8 @@ pub enum AfterEnd {
     Retry(Reason, Timestamp),
     /// A person must look.
     Review(Reason),
+    /// It was not run: its plugin cannot be run now. Later, and no attempt is spent.
+    Hold(Reason, Timestamp),
 }
 
 /// What an attempt costs of the attempts that a notification has.

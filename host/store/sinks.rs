@@ -5,7 +5,7 @@
 
 use callgate_core::outcome::Reason;
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection, Row};
+use sqlx::{Any, AnyConnection, AnyPool, Row};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::{Fault, StoreError};
@@ -90,6 +90,46 @@ pub enum SinkHold {
     },
     /// Another host.
     Elsewhere,
+}
+
+/// Where a sink stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkStanding {
+    /// Its name.
+    pub name: String,
+    /// Everything up to this place in the outbox is delivered, not for it, or kept.
+    pub cursor: i64,
+    /// The last place in the outbox that was given out.
+    pub last_seq: i64,
+    /// Deliveries that wait: those that failed, and those behind them. Counting stops at ten
+    /// thousand.
+    pub waiting: i64,
+    /// Deliveries that were given up. Counting stops at ten thousand.
+    pub dead: i64,
+    /// Until when a host has it; `None` where none has.
+    pub leased_until: Option<Timestamp>,
+    /// When a host had it last.
+    pub updated_at: Timestamp,
+}
+
+/// Where every sink stands, by name.
+pub(crate) async fn standing(pool: &AnyPool) -> Result<Vec<SinkStanding>, StoreError> {
+    let rows = sqlx::query::<Any>(STANDING).fetch_all(pool).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(SinkStanding {
+                name: row.try_get("name")?,
+                cursor: row.try_get("cursor_seq")?,
+                last_seq: row.try_get("last_seq")?,
+                waiting: row.try_get("waiting")?,
+                dead: row.try_get("dead")?,
+                leased_until: row
+                    .try_get::<Option<i64>, _>("leased_until_ms")?
+                    .map(Timestamp::from_ms),
+                updated_at: Timestamp::from_ms(row.try_get("updated_at_ms")?),
+            })
+        })
+        .collect()
 }
 
 /// A step, and when it was asked for.
@@ -226,6 +266,14 @@ fn cells(sink: &str, kept: &KeptDelivery, now: Timestamp) -> [Cell; 10] {
         now.as_ms().into(),
     ]
 }
+
+const STANDING: &str = "select s.name, s.cursor_seq, s.leased_until_ms, s.updated_at_ms, \
+    (select value from counters where name = 'outbox') as last_seq, \
+    (select cast(count(*) as bigint) from (select 1 from deliveries d \
+        where d.sink = s.name and d.state = 'waiting' limit 10000) w) as waiting, \
+    (select cast(count(*) as bigint) from (select 1 from deliveries d \
+        where d.sink = s.name and d.state = 'dead' limit 10000) w) as dead \
+    from sinks s order by s.name";
 
 const LEASE: &str = "update sinks set \
     epoch = case when lease_owner = $2 then epoch else epoch + 1 end, \

@@ -1,33 +1,37 @@
 //! [`Store`]: open it, act on it, look at it, close it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use callgate_core::time::Timestamp;
 use sqlx::AnyPool;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::{ContextV7, Uuid};
 
 use crate::accept::{Arrival, Callback, Receipt};
+use crate::attempt;
 use crate::bell::{Bell, Rope};
-use crate::deliveries::{self, DeadLetter, DeadLetters, Redelivery, WaitingDelivery};
+use crate::deliveries::{self, DeadLetter, DeadLetters, WaitingDelivery};
 use crate::dialect::{Pools, connect};
 use crate::documents::{self, Document, DocumentRef};
 use crate::error::StoreError;
 use crate::group::{Operation, Reply};
+use crate::held::{self, Recall, Recalling};
 use crate::inbox::{self, Counts, StoredNotification};
 use crate::lease::{Claim, ClaimRequest, Job};
 use crate::order::{self, OrderView};
 use crate::outbox::{self, StoredEvent};
+use crate::probe::Probe;
+use crate::queue::{Bounds, Queue, line};
 use crate::register::{NewOrder, Registered, Registration};
 use crate::retention::removal::{Removal, Removed};
 use crate::schema::migrate;
 use crate::settings::Settings;
 use crate::settle::Finishing;
-use crate::settlement::{AfterSettlement, Settled, Settlement};
+use crate::settlement::{AfterSettlement, Settled, Settlement, Settling};
 use crate::sinks::{SinkHold, SinkStep, Stepping};
 use crate::tally::{self, Tally};
-use crate::verdict::Settling;
 use crate::writer::Writer;
 
 /// Everything that lasts. Clones are the same store.
@@ -40,7 +44,7 @@ pub struct Store(Arc<Rooms>);
 #[derive(Debug)]
 struct Rooms {
     pools: Arc<Pools>,
-    waiting: mpsc::Sender<Operation>,
+    queue: Queue,
     stop: watch::Sender<bool>,
     writer: Mutex<Option<JoinHandle<()>>>,
     work: Arc<Rope>,
@@ -63,21 +67,20 @@ impl Store {
         settings.check()?;
         let pools = Arc::new(connect(settings).await?);
         migrate(&pools).await?;
-        let (waiting, taken) = mpsc::channel(settings.queue_max);
+        let (queue, line) = line(Bounds::of(settings));
         let (stop, stopped) = watch::channel(false);
         let (work, settled) = (Arc::new(Rope::new()), Arc::new(Rope::new()));
         let tally = Arc::new(tally::Counts::default());
         let writer = Writer {
             pools: Arc::clone(&pools),
-            group_max: settings.group_max,
             order_block_ms: settings.order_block_ms,
             work: Arc::clone(&work),
             settled: Arc::clone(&settled),
             tally: Arc::clone(&tally),
         };
-        let writer = Mutex::new(Some(tokio::spawn(writer.work(taken, stopped))));
+        let writer = Mutex::new(Some(tokio::spawn(writer.work(line, stopped))));
         let ids = std::sync::Mutex::new(ContextV7::new());
-        Ok(Self(Arc::new(Rooms { pools, waiting, stop, writer, work, settled, tally, ids })))
+        Ok(Self(Arc::new(Rooms { pools, queue, stop, writer, work, settled, tally, ids })))
     }
 
     /// Stores a callback, once for each delivery key; a repeat is counted.
@@ -160,17 +163,6 @@ impl Store {
         self.ask(|reply| Operation::Step(stepping, reply)).await
     }
 
-    /// Orders dead letters to be sent again, with all their attempts; tells how many. They keep
-    /// their ids, and come after what was sent in the meantime.
-    ///
-    /// # Errors
-    /// [`StoreError::Invalid`] for an impossible limit, else as the database fails.
-    pub async fn redeliver(&self, which: DeadLetters, now: Timestamp) -> Result<i64, StoreError> {
-        which.check()?;
-        let redelivery = Box::new(Redelivery { which, now });
-        self.ask(|reply| Operation::Redeliver(redelivery, reply)).await
-    }
-
     /// What sinks were given up for, in the order of commits.
     ///
     /// # Errors
@@ -236,9 +228,34 @@ impl Store {
         self.0.tally.read()
     }
 
+    /// Commits a row, as a callback would be: ends well only where callbacks can be stored.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn probe(&self, now: Timestamp) -> Result<(), StoreError> {
+        let probe = Probe { id: self.new_id(now), now };
+        self.ask(|reply| Operation::Probe(probe, reply)).await
+    }
+
     /// One small step of retention.
     pub(crate) async fn remove(&self, removal: Removal) -> Result<Removed, StoreError> {
         self.ask(|reply| Operation::Remove(removal, reply)).await
+    }
+
+    /// Makes notifications due now that are held for a plugin; tells how many.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn recall(&self, recall: Recall, now: Timestamp) -> Result<u64, StoreError> {
+        self.ask(|reply| Operation::Recall(Recalling { recall, now }, reply)).await
+    }
+
+    /// How many notifications are held, by plugin.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn held(&self) -> Result<BTreeMap<String, i64>, StoreError> {
+        held::counts(self.readers()).await
     }
 
     /// The order that is known by this number or alias, with everything about it.
@@ -268,6 +285,14 @@ impl Store {
     /// As the database fails.
     pub async fn notification(&self, id: &str) -> Result<Option<StoredNotification>, StoreError> {
         inbox::notification_by_id(self.readers(), id).await
+    }
+
+    /// The component whose run was committed for a notification last, if any was.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn committed_component(&self, id: &str) -> Result<Option<String>, StoreError> {
+        attempt::committed(self.readers(), id).await
     }
 
     /// The callback that a notification came in, as received; `None` for the later parts of a
@@ -342,7 +367,7 @@ impl Store {
         operation: impl FnOnce(Reply<T>) -> Operation,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.0.waiting.send(operation(reply)).await.map_err(|_| StoreError::Closed)?;
+        self.0.queue.put(operation(reply)).await?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 

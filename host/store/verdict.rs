@@ -10,8 +10,11 @@ use crate::documents::{DocumentKey, NewDocument, NewVersion, ORDERS};
 use crate::error::StoreError;
 use crate::history::{Effect, HistoryEntry, Meaning};
 use crate::inbox::InboxState;
+use crate::lease::Lease;
 use crate::outbox::Outgoing;
-use crate::settlement::{AfterPhase, Budget, DocumentRead, Settled, Settlement, SubjectSeen};
+use crate::settlement::{
+    AfterPhase, Budget, DocumentRead, Settled, Settlement, Settling, SubjectSeen,
+};
 
 /// What is stored of everything that a group of settlements rests on.
 #[derive(Debug, Default)]
@@ -23,6 +26,16 @@ pub(crate) struct Known {
     pub(crate) meanings: HashSet<Meaning>,
     /// What a settlement of this group writes already.
     pub(crate) touched: HashSet<DocumentKey>,
+}
+
+impl Known {
+    /// The row of a lease, where the lease is the one that it has now.
+    pub(crate) fn held_by(&self, lease: &Lease) -> Option<&LeasedRow> {
+        let held = |row: &&LeasedRow| {
+            row.owner.as_deref() == Some(&lease.owner) && row.attempts == lease.attempt
+        };
+        self.rows.get(&lease.id).filter(held)
+    }
 }
 
 /// The inbox row of a job, as it is now.
@@ -45,15 +58,6 @@ pub(crate) struct LeasedRow {
 pub(crate) struct Held {
     pub(crate) version: i64,
     pub(crate) state: String,
-}
-
-/// One settlement of a group.
-#[derive(Debug)]
-pub(crate) struct Settling {
-    pub(crate) settlement: Settlement,
-    /// The id of its history entry, if there will be one.
-    pub(crate) history_id: String,
-    pub(crate) now: Timestamp,
 }
 
 /// Everything that the winners write.
@@ -82,6 +86,8 @@ pub(crate) struct RowChange {
     pub(crate) plugin: Option<String>,
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) budget: Budget,
+    /// The history entry of its commit; `None` keeps the last one.
+    pub(crate) history_id: Option<String>,
 }
 
 /// Whether the worker goes on with the row.
@@ -101,14 +107,8 @@ pub(crate) fn decide(
 ) -> Result<Settled, StoreError> {
     let settlement = &settling.settlement;
     let lease = &settlement.lease;
-    let owned = |row: &&LeasedRow| {
-        row.owner.as_deref() == Some(&lease.owner)
-            && row.attempts == lease.attempt
-            && (row.state == "ready" || row.state == "parked")
-    };
-    let Some(row) = known.rows.get(&lease.id).filter(owned) else {
-        return Ok(Settled::LostLease);
-    };
+    let open = |row: &&LeasedRow| row.state == "ready" || row.state == "parked";
+    let Some(row) = known.held_by(lease).filter(open) else { return Ok(Settled::LostLease) };
     let registered = lease
         .subject
         .as_ref()
@@ -120,6 +120,11 @@ pub(crate) fn decide(
     let change = match &settlement.outcome {
         Outcome::Retry(reason) => wait(settling, InboxState::Ready, (reason, "retry")),
         Outcome::Defer(reason) => wait(settling, InboxState::Ready, (reason, "defer")),
+        // As one that failed, it keeps its place in its order.
+        Outcome::Hold { reason, plugin } => {
+            let plugin = Some(plugin.clone());
+            RowChange { plugin, ..wait(settling, InboxState::Ready, (reason, "retry")) }
+        }
         Outcome::Park(reason) => {
             if settlement.subject != SubjectSeen::Absent || row.subject.is_none() {
                 return Err(StoreError::invalid("parked without waiting for an order"));
@@ -323,6 +328,7 @@ fn entry(settling: &Settling, row: &LeasedRow, step: &Step, before: Option<&Held
         channel: row.channel.clone(),
         run: settlement.run.clone(),
         attempt: settlement.lease.attempt,
+        events: i64::try_from(step.events().len()).ok(),
         at: settling.now,
     }
 }
@@ -343,6 +349,7 @@ fn change(settling: &Settling, state: InboxState) -> RowChange {
         plugin: run.as_ref().map(|run| run.plugin.clone()),
         finished_at: finished.then_some(settling.now),
         budget: Budget::Spent,
+        history_id: None,
     }
 }
 
@@ -367,7 +374,7 @@ fn wait(
         reason: Some(reason.clone()),
         outcome: Some(outcome),
         budget: match settling.settlement.outcome {
-            Outcome::Park(_) | Outcome::Defer(_) => Budget::Kept,
+            Outcome::Park(_) | Outcome::Defer(_) | Outcome::Hold { .. } => Budget::Kept,
             Outcome::Retry(_) | Outcome::Advance(_) | Outcome::Keep(_) | Outcome::Review(_) => {
                 Budget::Spent
             }
@@ -391,7 +398,8 @@ fn done(settling: &Settling) -> RowChange {
         AfterPhase::None => RowChange { outcome, ..change(settling, InboxState::Done) },
         AfterPhase::Wanted => {
             let (lease, budget) = (LeaseEnd::Held, Budget::Anew);
-            RowChange { outcome, lease, budget, ..change(settling, InboxState::After) }
+            let history_id = Some(settling.history_id.clone());
+            RowChange { outcome, lease, budget, history_id, ..change(settling, InboxState::After) }
         }
     }
 }

@@ -9,21 +9,21 @@ use std::sync::Arc;
 
 use metrics::{counter, gauge, histogram};
 use sqlx::{AnyConnection, Connection as _};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::batch::STATEMENTS;
 use crate::bell::Rope;
 use crate::dialect::Pools;
 use crate::error::{Blame, Fault, StoreError};
-use crate::group::{Answers, Group, Operation, Work};
+use crate::group::{Answers, Group, Work};
+use crate::queue::Line;
 use crate::tally::Counts;
 
 /// What the writer works with.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) pools: Arc<Pools>,
-    pub(crate) group_max: usize,
     pub(crate) order_block_ms: i64,
     /// Rung when there may be something to claim.
     pub(crate) work: Arc<Rope>,
@@ -34,29 +34,27 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Works until nobody can ask any more, or until `stop` says so; then ends what waits.
-    pub(crate) async fn work(
-        self,
-        mut waiting: mpsc::Receiver<Operation>,
-        mut stop: watch::Receiver<bool>,
-    ) {
-        let mut operations = Vec::with_capacity(self.group_max);
+    pub(crate) async fn work(self, mut line: Line, mut stop: watch::Receiver<bool>) {
         loop {
             let taken = tokio::select! {
                 biased;
                 // After this nobody can ask; what waits is still taken, until nothing is left.
-                _ = stop.wait_for(|stop| *stop), if !waiting.is_closed() => {
-                    waiting.close();
+                _ = stop.wait_for(|stop| *stop), if !line.is_closed() => {
+                    line.close();
                     continue;
                 }
-                taken = waiting.recv_many(&mut operations, self.group_max) => taken,
+                taken = line.take() => taken,
             };
-            if taken == 0 {
+            if taken.operations.is_empty() {
                 return;
             }
-            gauge!("callgate_store_queue_length").set(small(waiting.len()));
-            for part in Group::of(operations.drain(..)).parts(self.pools.dialect) {
+            gauge!("callgate_store_queue_length").set(small(line.len()));
+            gauge!("callgate_store_queue_bytes").set(small(line.bytes()));
+            for part in Group::of(taken.operations).parts(self.pools.dialect) {
                 self.run(part).await;
             }
+            // The room is free when nothing of it is in memory any more.
+            drop(taken.rooms);
         }
     }
 
@@ -149,6 +147,9 @@ impl Writer {
         let (work, settled) = (answers.work, answers.settled);
         for contradiction in &answers.contradictions {
             contradiction.report();
+        }
+        for set_aside in &answers.set_aside {
+            set_aside.report();
         }
         group.answer(answers);
         if work == Work::New {

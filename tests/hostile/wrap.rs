@@ -16,8 +16,8 @@ pub(crate) const PHASES: [(&str, Phase); 6] = [
     ("after", Phase::After),
 ];
 
-const INTERFACES: [&str; 7] =
-    ["types", "exchange", "documents", "events", "config", "log", "clock"];
+const INTERFACES: [&str; 8] =
+    ["types", "exchange", "documents", "events", "config", "log", "http", "clock"];
 
 /// The project: above the crate that this file is compiled for, or that crate itself.
 fn root() -> &'static Path {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use callgate_store::DeadLetters;
+use serde_json::{Value, json};
+use sqlx::Connection as _;
 
-use crate::house::House;
+use crate::house::{House, OPERATOR};
 use crate::sinks::{Heard, HttpSink, Nats, Reply, Shop, each_once_in_order, secret};
 
 /// Delays that a story can wait for, and a lease that a dead host does not hold for long.
@@ -176,11 +178,48 @@ async fn an_event_that_is_never_taken_becomes_a_dead_letter_and_is_sent_again_on
     assert_eq!(dead[0].event.event.id, refused[0].id);
     assert_eq!(dead[0].reason.as_ref().expect("a reason").code, "sink.status");
     sink.set_mood(|_| Reply::Status(200));
-    let ordered = store.redeliver(dead_letters("erp"), crate::house::now()).await;
-    assert_eq!(ordered.expect("an order"), 1);
+    let order = json!({ "all": true, "why": "the consumer is mended" });
+    let url = format!("{}/operator/sinks/erp/redeliver", house.private);
+    let asked = house.http.post(url).bearer_auth(OPERATOR).json(&order);
+    let told: Value = asked.send().await.expect("an answer").json().await.expect("JSON");
+    assert_eq!((&told["changed"], &told["dead"]), (&json!(1), &json!(0)), "{told}");
     let taken = sink.when_taken(8).await;
     assert_eq!(taken.iter().filter(|heard| heard.id == refused[0].id).count(), 1);
     store.close().await;
+    assert!(house.stop(), "the server ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_be_read_is_a_dead_letter_and_the_others_go_on() {
+    let sink = HttpSink::start().await;
+    // The sink is told of nothing before the second start, when one event is spoilt.
+    let Some(house) = House::start_with("") else { return };
+    let orders = shop(&house).pay_orders(3, 1).await;
+    let [bad, good @ ..] = orders.as_slice() else { unreachable!("three orders") };
+    for order in &orders {
+        house.order_when(order, |order| order["state"] == "TO_BE_DELIVERED").await;
+    }
+    let file = house.configuration().with_file_name("callgate.db");
+    sqlx::any::install_default_drivers();
+    let url = format!("sqlite://{}", file.display());
+    let mut connection = sqlx::AnyConnection::connect(&url).await.expect("the database");
+    let spoil = format!("update outbox set headers = '[[' where order_no = '{bad}'");
+    let spoilt = sqlx::raw_sql(sqlx::AssertSqlSafe(spoil)).execute(&mut connection).await;
+    spoilt.expect("an update");
+    connection.close().await.expect("it closes");
+    let house = house.deploy_processors(&sink.toml("erp", QUICK));
+    each_once_in_order(&sink.when_taken(2).await, good, 1);
+    let url = format!("{}/operator/sinks/erp/dead-letters", house.private);
+    let shown = loop {
+        // Written right after the others, which the sink hears first.
+        let asked = house.http.get(&url).bearer_auth(OPERATOR).send().await;
+        let shown: Value = asked.expect("an answer").json().await.expect("JSON");
+        if !shown["dead_letters"][0].is_null() {
+            break shown["dead_letters"].clone();
+        }
+    };
+    assert_eq!((&shown[0]["reason_code"], &shown[1]), (&json!("store.corrupt"), &Value::Null));
+    assert_eq!(shown[0]["order_no"], json!(bad));
     assert!(house.stop(), "the server ends well");
 }
 

@@ -31,7 +31,9 @@ async fn told(mut host: Host, url: &str, room: (impl Fn(u32), impl Fn(u32))) {
         let ended = tokio::time::timeout(Duration::from_secs(60), waiting).await;
         assert!(ended.is_ok(), "no gateway heard a failure: {}", host.log());
         assert!(faults(&addresses).await > 0.5, "the metric counts it");
+        is_ready(&addresses, 503).await;
         give(host.id());
+        is_ready(&addresses, 200).await;
     }
     reaches(&load, 20, &host).await;
     assert!(host.lives(), "it died of it: {}", host.log());
@@ -40,6 +42,22 @@ async fn told(mut host: Host, url: &str, room: (impl Fn(u32), impl Fn(u32))) {
     assert!(log.contains("store.unavailable"), "{log}");
     load.finish(posters).await;
     load.hold_against(url).await;
+}
+
+/// Waits until `/readyz` says so; what it says is good for a moment.
+async fn is_ready(host: &Addresses, expected: u16) {
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let says = async {
+        loop {
+            let asked = http.get(format!("{}/readyz", host.private)).send().await;
+            if asked.expect("an answer").status().as_u16() == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(30), says).await;
+    assert!(ended.is_ok(), "/readyz never said {expected}");
 }
 
 /// Waits for so many more acknowledgements.
@@ -103,7 +121,7 @@ async fn a_full_disk_acknowledges_nothing_and_heals() {
     told(host, &url, (take, |_| fs::remove_file(&filler).expect("the file goes"))).await;
 }
 
-/// A filesystem of a few megabytes.
+/// A filesystem of some megabytes.
 struct Disk {
     folder: tempfile::TempDir,
     /// How we may mount: as we are, or through `sudo`.
@@ -116,7 +134,7 @@ impl Disk {
         let folder = tempfile::TempDir::new().expect("a folder");
         let asked: [&[&str]; 2] = [&[], &["sudo", "-n"]];
         for words in asked {
-            let kind = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0777", "callgate-story"];
+            let kind = ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0777", "callgate-story"];
             if run(words, &kind, folder.path()) {
                 return Some(Self { folder, words });
             }

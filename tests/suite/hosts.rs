@@ -31,12 +31,23 @@ impl Host {
     /// A host that does not run yet, on the database at `url`; `None`, said loudly, where the
     /// processors are not built.
     pub(crate) fn new(url: &str, flags: &[&str]) -> Option<Self> {
+        Some(Self::with(url, &plugins_toml()?, flags))
+    }
+
+    /// The same with other processors, or whatever else the configuration is to say.
+    pub(crate) fn with(url: &str, toml: &str, flags: &[&str]) -> Self {
         let folder = TempDir::new().expect("a folder for the host");
-        write_configuration(folder.path(), &plugins_toml()?);
+        write_configuration(folder.path(), toml);
         let mut flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         flags.push(format!("store.url={url}"));
-        flags.push(format!("sandbox.cache_dir={}", cache().display()));
-        Some(Self { folder, flags, shell: None, child: None })
+        flags.push(format!("sandbox.cache_dir={}", cache().join("code").display()));
+        Self { folder, flags, shell: None, child: None }
+    }
+
+    /// Gives the host another configuration, from its next start on: what stands behind that of
+    /// every host instead of the processors of the mall.
+    pub(crate) fn configure(&self, more: &str) {
+        write_configuration(self.folder.path(), more);
     }
 
     /// The same host behind a shell line that ends with `exec "$@"`.
@@ -82,7 +93,12 @@ impl Host {
 
     /// Starts the process and waits until it listens.
     pub(crate) fn start(&mut self) -> Addresses {
-        let mut stdout = self.spawn();
+        let stdout = self.spawn();
+        self.listens(stdout)
+    }
+
+    /// Waits until a process that was started listens.
+    pub(crate) fn listens(&self, mut stdout: BufReader<std::process::ChildStdout>) -> Addresses {
         let mut line = String::new();
         tokio::task::block_in_place(|| stdout.read_line(&mut line)).expect("a line");
         let address = |name: &str| {
@@ -100,6 +116,15 @@ impl Host {
             child.kill().expect("a process of ours can be killed");
             child.wait().expect("it has ended");
         }
+    }
+
+    /// SIGTERM; waits for its end, and tells whether it ended well.
+    pub(crate) fn stop(&mut self) -> bool {
+        let mut child = self.child.take().expect("it runs");
+        let id = child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        assert!(asked.success());
+        tokio::task::block_in_place(|| child.wait()).expect("it has ended").success()
     }
 
     /// Whether the process that was started still runs.
@@ -123,7 +148,8 @@ impl Drop for Host {
     }
 }
 
-/// Compiled processors, shared by all hosts of this run: a restart is a matter of moments.
+/// Compiled processors, shared by all hosts of this run: a restart is a matter of moments. The
+/// first host makes a private folder in it.
 fn cache() -> &'static Path {
     static CACHE: OnceLock<TempDir> = OnceLock::new();
     CACHE.get_or_init(|| TempDir::new().expect("a folder for compiled processors")).path()

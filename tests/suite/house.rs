@@ -69,6 +69,11 @@ impl House {
         Some(Self::open(folder, flags.iter().map(|flag| (*flag).to_owned()).collect()))
     }
 
+    /// Starts a server on a folder that has a configuration of its own.
+    pub(crate) fn start_in(folder: TempDir) -> Self {
+        Self::open(folder, Vec::new())
+    }
+
     /// Starts a server on a folder that has a configuration.
     pub(crate) fn open(folder: TempDir, flags: Vec<String>) -> Self {
         let log = fs::File::create(folder.path().join("log")).expect("a log file");
@@ -307,8 +312,8 @@ pub(crate) fn write_configuration(folder: &Path, more: &str) {
     let text = format!(
         "[public]\nlisten = \"127.0.0.1:0\"\n[private]\nlisten = \"127.0.0.1:0\"\n\
          [operator]\ntoken_sha256 = [\"{}\"]\n\
-         [businesses.PRODUCT_ORDER]\ntoken_sha256 = [\"{}\"]\n\
-         [businesses.OTHER]\ntoken_sha256 = [\"{}\"]\n{channels}\n{more}",
+         [businesses.PRODUCT_ORDER]\ntoken_sha256 = [\"{}\"]\nallow_unsigned = true\n\
+         [businesses.OTHER]\ntoken_sha256 = [\"{}\"]\nallow_unsigned = true\n{channels}\n{more}",
         hash_text(OPERATOR),
         hash_text(TOKEN),
         hash_text("other-token"),

@@ -32,7 +32,25 @@ mod operate;
 mod discreet;
 mod sinks;
 
+mod packages;
+
+mod versions;
+
+mod fleet;
+
+mod fleet_hosts;
+
+mod canary;
+
 mod deliver;
+
+mod tls;
+
+mod together;
+
+mod unreadable;
+
+mod patience;
 
 mod backup;
 #[path = "../../host/store/tests/conformance/cluster.rs"]
@@ -47,10 +65,28 @@ mod kill;
 
 mod races;
 
+mod guest_text;
+
+mod bulkhead;
+
+mod compiling;
+
 mod disk;
 
 mod clients;
 
+mod backtest;
+
 mod hostile;
+
+mod shadow;
+
+mod looping;
+
+mod erp;
+
+mod calls;
+
+mod endpoint_tls;
 
 mod tidy;

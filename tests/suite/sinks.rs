@@ -91,6 +91,20 @@ impl HttpSink {
     }
 
     pub(crate) async fn start_with(mood: impl FnMut(&Heard) -> Reply + Send + 'static) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
+        Self::start_on(listener, url, mood)
+    }
+
+    /// A sink that is found at `url`, where `listener` listens.
+    pub(crate) fn start_on<L>(
+        listener: L,
+        url: String,
+        mood: impl FnMut(&Heard) -> Reply + Send + 'static,
+    ) -> Self
+    where
+        L: axum::serve::Listener<Addr: std::fmt::Debug>,
+    {
         let heard = Arc::new(watch::Sender::new(Vec::new()));
         let mood: Arc<Mutex<Mood>> = Arc::new(Mutex::new(Box::new(mood)));
         let (hears, minds) = (Arc::clone(&heard), Arc::clone(&mood));
@@ -98,8 +112,6 @@ impl HttpSink {
             let (heard, mood) = (Arc::clone(&hears), Arc::clone(&minds));
             async move { answer(&heard, &mood, read(&headers, body)).await }
         });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
         tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
         Self { url, heard, mood }
     }

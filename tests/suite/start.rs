@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::house::{callgate, plugin, plugins_toml, write_configuration};
 
 /// Starts a server that must not start; what it says.
-fn refused(more: &str, flags: &[&str]) -> String {
+pub(crate) fn refused(more: &str, flags: &[&str]) -> String {
     let folder = TempDir::new().expect("a folder");
     write_configuration(folder.path(), more);
     refused_in(folder.path(), flags)
@@ -28,7 +28,7 @@ fn refused_in(folder: &Path, flags: &[&str]) -> String {
     said
 }
 
-fn says(said: &str, words: &[&str]) {
+pub(crate) fn says(said: &str, words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "expected `{word}` in: {said}");
     }

@@ -26,7 +26,8 @@ impl Demo {
         let folder = fresh_folder()?;
         let tokens = Tokens { order: new_token(&callgate)?, operator: new_token(&callgate)? };
         run(Command::new(&callgate).args(["trigger", "keys", "--into"]).arg(folder.join("keys")))?;
-        fs::write(folder.join("callgate.toml"), configuration(&folder, &tokens, &built)?)?;
+        sign(&callgate, &folder, &built)?;
+        fs::write(folder.join("callgate.toml"), configuration(&folder, &tokens)?)?;
         let mut server = Server::start(&callgate, &folder, self.once)?;
         let table = Command::new(&callgate)
             .args(["trigger", "run", "all"])
@@ -113,27 +114,51 @@ fn fresh_folder() -> anyhow::Result<PathBuf> {
     bail!("{} is full of old demos: remove it", parent.display());
 }
 
-fn configuration(folder: &Path, tokens: &Tokens, built: &plugins::Built) -> anyhow::Result<String> {
+/// Signs the processors as their team would, with a key of the business that is thrown away.
+fn sign(callgate: &Path, folder: &Path, built: &plugins::Built) -> anyhow::Result<()> {
+    let keys = folder.join("keys");
+    let business = ["--business", "PRODUCT_ORDER", "--id", "demo"];
+    let mut keygen = Command::new(callgate);
+    run(keygen.args(["plugin", "keygen"]).args(business).arg("--into").arg(&keys))?;
+    fs::create_dir(folder.join("plugins"))?;
+    for name in PROCESSORS {
+        let (component, copy) = (built.component(name)?, component(folder, name));
+        fs::copy(&component, &copy)
+            .with_context(|| format!("{} cannot be copied", component.display()))?;
+        let draft = workspace::root().join("plugins").join(name).join("plugin.toml");
+        let mut sign = Command::new(callgate);
+        sign.args(["plugin", "sign"]).arg(draft).arg("--component").arg(copy);
+        run(sign.args(business).arg("--key").arg(keys.join("demo.key")))?;
+    }
+    Ok(())
+}
+
+fn component(folder: &Path, name: &str) -> PathBuf {
+    folder.join("plugins").join(format!("{name}.wasm"))
+}
+
+fn configuration(folder: &Path, tokens: &Tokens) -> anyhow::Result<String> {
     let channels = folder.join("keys/channels.toml");
     let channels = fs::read_to_string(&channels)
         .with_context(|| format!("{} cannot be read", channels.display()))?;
-    let payment = toml_text(&built.component("order-payment")?);
-    let refund = toml_text(&built.component("order-refund")?);
     let (order, operator) = (&tokens.order.sha256, &tokens.operator.sha256);
+    let plugins = PROCESSORS.map(|name| {
+        format!(
+            "[plugins.{name}]\nfile = \"plugins/{name}.wasm\"\n\
+             manifest = \"plugins/{name}.manifest\"\n\n"
+        )
+    });
     Ok(format!(
         "[store]\nurl = \"sqlite://callgate.db\"\n\n\
          [operator]\ntoken_sha256 = [\"{operator}\"]\n\n\
          [businesses.PRODUCT_ORDER]\ntoken_sha256 = [\"{order}\"]\n\n\
-         [plugins.order-payment]\nfile = {payment}\nbusinesses = [\"PRODUCT_ORDER\"]\n\
-         grants = {{ write = [\"ledger\"], topics = {PAYMENT_TOPICS} }}\n\n\
-         [plugins.order-refund]\nfile = {refund}\nbusinesses = [\"PRODUCT_ORDER\"]\n\
-         grants = {{ write = [\"ledger\"], topics = {REFUND_TOPICS} }}\n\n\
-         {channels}"
+         # Whose signature makes a plugin one of this business, and what it may ask for.\n\
+         [[businesses.PRODUCT_ORDER.plugin_keys]]\nid = \"demo\"\n\
+         public_key_file = \"keys/demo.pub\"\n\n\
+         [businesses.PRODUCT_ORDER.policy]\nwrite = [\"ledger\"]\ntopics = [\"order.*\"]\n\n\
+         {plugins}{channels}",
+        plugins = plugins.concat(),
     ))
-}
-
-fn toml_text(path: &Path) -> toml::Value {
-    toml::Value::String(path.display().to_string())
 }
 
 struct Server {
@@ -196,10 +221,5 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
     workspace::run(command)
 }
 
-/// What `order-payment` tells the world.
-const PAYMENT_TOPICS: &str =
-    r#"["order.paid", "order.paid-after-close", "order.paid-twice", "order.closed"]"#;
-
-/// What `order-refund` tells the world.
-const REFUND_TOPICS: &str = "[\"order.refunded\", \"order.refunded-in-part\", \
-    \"order.extra-payment-refunded\", \"order.refund-abnormal\", \"order.refund-closed\"]";
+/// The mall's processors.
+const PROCESSORS: [&str; 2] = ["order-payment", "order-refund"];

@@ -8,16 +8,25 @@ use serde_json::{Map, Value};
 
 /// Speaks to a server as an operator.
 #[derive(Debug)]
-pub(super) struct Calls {
+pub(in crate::cli) struct Calls {
     http: reqwest::Client,
     base: Url,
     token: String,
 }
 
 impl Calls {
-    pub(super) fn new(url: &str, token: &str) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn new(url: &str, token: &str) -> anyhow::Result<Self> {
+        Self::within(url, token, PATIENCE)
+    }
+
+    /// For calls that have something compiled, which may take minutes.
+    pub(in crate::cli) fn patient(url: &str, token: &str) -> anyhow::Result<Self> {
+        Self::within(url, token, COMPILING)
+    }
+
+    fn within(url: &str, token: &str, patience: Duration) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
-            .timeout(PATIENCE)
+            .timeout(patience)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
@@ -27,7 +36,7 @@ impl Calls {
         Ok(Self { http, base, token: token.to_owned() })
     }
 
-    pub(super) async fn get(
+    pub(in crate::cli) async fn get(
         &self,
         path: &[&str],
         fields: &Map<String, Value>,
@@ -40,7 +49,12 @@ impl Calls {
         self.answer(self.http.get(url)).await
     }
 
-    pub(super) async fn post(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
+    /// Posts bytes as they are.
+    pub(in crate::cli) async fn send(&self, path: &[&str], body: Vec<u8>) -> anyhow::Result<Value> {
+        self.answer(self.http.post(self.address(path)).body(body)).await
+    }
+
+    pub(in crate::cli) async fn post(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
         self.answer(self.http.post(self.address(path)).json(body)).await
     }
 
@@ -70,6 +84,9 @@ impl Calls {
         anyhow::bail!("{} {}: {}", status.as_u16(), word("code"), word("message"))
     }
 }
+
+/// Longer than a component may take to come and to compile.
+const COMPILING: Duration = Duration::from_secs(300);
 
 /// Longer than any call should take.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -24,7 +24,7 @@ pub(super) fn preview(answer: &Value) -> String {
 pub(super) fn inspection(answer: &Value) -> String {
     let mut text = String::new();
     for (name, value) in answer.as_object().into_iter().flatten() {
-        if !matches!(name.as_str(), "attempts_ended" | "audit") && !value.is_null() {
+        if !matches!(name.as_str(), "attempts_ended" | "calls" | "audit") && !value.is_null() {
             text.push_str(&format!("{name:<24}{}\n", shown(name, value)));
         }
     }
@@ -51,9 +51,33 @@ pub(super) fn inspection(answer: &Value) -> String {
     });
     let head = ["#", "step", "mode", "at", "outcome", "code", "reason", "plugin", "fuel", "phases"];
     text.push_str(&table(&head, attempts));
+    if rows(&answer["calls"]).next().is_some() {
+        text.push_str("\noutgoing calls\n");
+        text.push_str(&calls(answer));
+    }
     text.push_str("\nacts of operators\n");
     text.push_str(&audit(answer));
     text
+}
+
+fn calls(answer: &Value) -> String {
+    let lines = rows(&answer["calls"]).map(|one| {
+        let word = |name: &str| cell(&one[name]);
+        let answered = [word("status"), word("error")].join(" ");
+        vec![
+            word("name"),
+            word("endpoint"),
+            word("method"),
+            word("path"),
+            time(&one["begun_at_ms"]),
+            word("duration_us"),
+            word("tries"),
+            answered.trim().to_owned(),
+            word("idempotency_key"),
+        ]
+    });
+    let head = ["call", "endpoint", "method", "path", "at", "us", "tries", "answer", "key"];
+    table(&head, lines)
 }
 
 pub(super) fn acted(answer: &Value) -> String {
@@ -77,6 +101,27 @@ pub(super) fn progress(answer: &Value) -> String {
     format!("{} of {}, {} left out\n", word("done"), word("total"), word("skipped"))
 }
 
+pub(super) fn bulkheads(answer: &Value) -> String {
+    let rows = rows(&answer["bulkheads"]).flat_map(|gate| {
+        rows(&gate["versions"]).map(move |one| {
+            let of = |name: &str, whole: &Value| format!("{} of {}", cell(&one[name]), cell(whole));
+            let until = one.get("until_ms").filter(|until| !until.is_null());
+            vec![
+                cell(&gate["plugin"]),
+                cell(&one["version"]),
+                cell(&one["state"]),
+                time(&one["since_ms"]),
+                until.map(time).unwrap_or_default(),
+                of("faults", &one["runs"]),
+                of("running", &gate["concurrency"]),
+                cell(&gate["held"]),
+            ]
+        })
+    });
+    let head = ["plugin", "version", "state", "since", "until", "faults", "running", "held"];
+    table(&head, rows)
+}
+
 pub(super) fn audit(answer: &Value) -> String {
     let lines = rows(&answer["audit"]).map(|one| {
         let word = |name: &str| cell(&one[name]);
@@ -94,6 +139,49 @@ pub(super) fn audit(answer: &Value) -> String {
         text.push_str(&format!("more: --cursor {next}\n"));
     }
     text
+}
+
+pub(super) fn sinks(answer: &Value) -> String {
+    let lines = rows(&answer["sinks"]).map(|one| {
+        let word = |name: &str| cell(&one[name]);
+        vec![
+            word("sink"),
+            word("cursor"),
+            word("behind"),
+            word("waiting"),
+            word("dead"),
+            time(&one["updated_at_ms"]),
+        ]
+    });
+    table(&["sink", "cursor", "behind", "waiting", "dead", "last had"], lines)
+}
+
+pub(super) fn dead_letters(answer: &Value) -> String {
+    let lines = rows(&answer["dead_letters"]).map(|one| {
+        let word = |name: &str| cell(&one[name]);
+        vec![
+            word("sequence"),
+            word("event_id"),
+            word("topic"),
+            word("key"),
+            word("attempts"),
+            time(&one["dead_since_ms"]),
+            word("reason_code"),
+            word("reason"),
+        ]
+    });
+    let head = ["sequence", "event", "topic", "key", "attempts", "dead since", "code", "reason"];
+    let mut text = table(&head, lines);
+    if let Some(next) = answer["next_after"].as_i64() {
+        text.push_str(&format!("more: --after {next}\n"));
+    }
+    text
+}
+
+pub(super) fn dead_acted(answer: &Value) -> String {
+    let word = |name: &str| cell(&answer[name]);
+    let (act, sink) = (word("act"), word("sink"));
+    format!("{act} {sink}: {} events, {} dead letters left\n", word("changed"), word("dead"))
 }
 
 fn replay_line(one: &Value) -> Vec<String> {
@@ -129,12 +217,12 @@ fn list(notifications: &Value) -> String {
     table(&head, lines)
 }
 
-fn rows(list: &Value) -> impl Iterator<Item = &Value> {
+pub(in crate::cli) fn rows(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
 /// Columns as wide as their widest cell.
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(in crate::cli) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let head: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
     let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
@@ -156,11 +244,11 @@ fn shown(name: &str, value: &Value) -> String {
     if name.ends_with("_at_ms") { time(value) } else { cell(value) }
 }
 
-fn time(value: &Value) -> String {
+pub(in crate::cli) fn time(value: &Value) -> String {
     value.as_i64().map(|ms| Timestamp::from_ms(ms).to_string()).unwrap_or_default()
 }
 
-fn cell(value: &Value) -> String {
+pub(in crate::cli) fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => escaped(text),
@@ -170,7 +258,7 @@ fn cell(value: &Value) -> String {
     }
 }
 
-fn escaped(text: &str) -> String {
+pub(in crate::cli) fn escaped(text: &str) -> String {
     let plain =
         |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(plain).collect()

@@ -9,12 +9,14 @@
 //! signed text escapes nothing, so a field hidden in its neighbour's value is looked for and
 //! refused: a hidden `refund_fee` would turn a refund into a second payment.
 //!
-//! Files: `keys` holds the Alipay keys, `notice` turns checked fields into notifications.
+//! Files: `keys` holds the Alipay keys, `notice` turns checked fields into notifications,
+//! `inquiry` asks.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use crate::gateway::inquiry::Inquiry;
 use crate::gateway::scheme::form::Form;
 use crate::gateway::scheme::rsa::{Digest, decode_signature};
 use crate::gateway::scheme::sorted_fields::SortedFields;
@@ -23,12 +25,17 @@ use crate::notification::Verified;
 use crate::request::Request;
 use crate::time::Timestamp;
 
+use self::inquiry::Asker;
 use self::keys::Ring;
 use self::notice::{Account, Fields};
 
 mod keys;
 
 mod notice;
+
+mod inquiry;
+
+pub use inquiry::InquirySettings;
 
 /// Settings of a channel that hears Alipay. Keys stand here as text; one kind of them.
 #[derive(Debug, Deserialize)]
@@ -52,6 +59,9 @@ pub struct Settings {
     /// The weakest signature the application is configured for.
     #[serde(default)]
     pub sign_type: SignType,
+    /// What it takes to ask what became of an order that heard nothing.
+    #[serde(default)]
+    pub inquiry: Option<InquirySettings>,
 }
 
 /// The weakest signature that is believed.
@@ -72,6 +82,7 @@ pub struct Alipay {
     account: Account,
     ring: Ring,
     sign_type: SignType,
+    asker: Option<Asker>,
 }
 
 impl Alipay {
@@ -82,6 +93,7 @@ impl Alipay {
     /// certificates, or a key that does not read or is too small for the signature type.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         let ring = Ring::new(&settings)?;
+        let asker = settings.inquiry.as_ref().map(|it| Asker::new(it, &settings)).transpose()?;
         let Settings { application_ids, seller_ids, sign_type, .. } = settings;
         if application_ids.is_empty() {
             return Err(SettingsError::new("application_ids", "is empty, expected at least one"));
@@ -91,7 +103,8 @@ impl Alipay {
                 return Err(SettingsError::new(field, "holds an empty text"));
             }
         }
-        Ok(Self { account: Account { application_ids, seller_ids }, ring, sign_type })
+        let account = Account { application_ids, seller_ids };
+        Ok(Self { account, ring, sign_type, asker })
     }
 
     fn check_signature(&self, form: &Form) -> Result<(), Refusal> {
@@ -143,6 +156,11 @@ impl Gateway for Alipay {
             Answer::Refused(_) | Answer::Unavailable => "fail",
         };
         Ack { status: 200, content_type: Some("text/plain"), body: Cow::Borrowed(body) }
+    }
+
+    fn inquiry(&self) -> Option<&dyn Inquiry> {
+        let asks: &dyn Inquiry = self;
+        self.asker.as_ref().map(|_| asks)
     }
 }
 

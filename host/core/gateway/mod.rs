@@ -13,6 +13,10 @@ use crate::notification::Verified;
 use crate::request::Request;
 use crate::time::Timestamp;
 
+use inquiry::Inquiry;
+
+pub mod inquiry;
+
 pub mod scheme;
 
 pub mod wechat_v3;
@@ -36,6 +40,10 @@ pub trait Gateway: Send + Sync + Debug {
 
     /// This gateway's exact words for what became of the callback.
     fn reply(&self, answer: Answer<'_>) -> Ack;
+
+    /// How to ask it about an order that heard nothing; `None` where the channel has no key to
+    /// sign questions with.
+    fn inquiry(&self) -> Option<&dyn Inquiry>;
 }
 
 /// The one list of gateways; in configuration the field `gateway` picks.

@@ -10,7 +10,7 @@
 //! are not protected at all: they can refuse a refund, never store one as another account's. The
 //! host holds every refund against its order.
 //!
-//! Files: `notice` turns checked fields into notifications.
+//! Files: `notice` turns checked fields into notifications, `inquiry` asks.
 
 use std::borrow::Cow;
 
@@ -21,6 +21,7 @@ use md5::{Digest as _, Md5};
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
+use crate::gateway::inquiry::Inquiry;
 use crate::gateway::scheme::sorted_fields::SortedFields;
 use crate::gateway::scheme::xml::Flat;
 use crate::gateway::scheme::{ecb, hex};
@@ -33,6 +34,10 @@ use crate::time::Timestamp;
 use self::notice::Account;
 
 mod notice;
+
+mod inquiry;
+
+pub use inquiry::InquirySettings;
 
 /// Settings of a channel that hears WeChat Pay v2.
 #[derive(Debug, Deserialize)]
@@ -54,6 +59,9 @@ pub struct Settings {
     /// a few such notices to merchants who order with HMAC-SHA256; without this they are lost.
     #[serde(default = "taken_by_default")]
     pub allow_md5_without_sign_type: bool,
+    /// Asks what became of an order that heard nothing; an empty table is enough.
+    #[serde(default)]
+    pub inquiry: Option<InquirySettings>,
 }
 
 /// How a notice is signed; in ascending strength.
@@ -75,6 +83,8 @@ pub struct WechatV2 {
     sign_type: SignType,
     /// Tried in this order where a notice names no type.
     unnamed: &'static [SignType],
+    /// Where to ask, without a slash at the end; `None` where nothing is asked.
+    base_url: Option<String>,
 }
 
 impl WechatV2 {
@@ -109,7 +119,8 @@ impl WechatV2 {
             (SignType::HmacSha256, false) => &[SignType::HmacSha256],
         };
         let account = Account { merchant_id, application_ids, sub_merchant_ids };
-        Ok(Self { account, api_key, sign_type: settings.sign_type, unnamed })
+        let base_url = settings.inquiry.map(|it| it.base_url.trim_end_matches('/').to_owned());
+        Ok(Self { account, api_key, sign_type: settings.sign_type, unnamed, base_url })
     }
 
     /// Gives the text that was signed, without the key.
@@ -126,7 +137,7 @@ impl WechatV2 {
         if !types.iter().any(|sign_type| self.signs(*sign_type, &joined, &received)) {
             return Err(Refusal::Signature);
         }
-        if signed.could_hide(&notice::READ) {
+        if signed.could_hide(&notice::READ) || signed.could_hide(&inquiry::READ) {
             return Err(Refusal::Malformed { what: "a value hides a field in the signed text" });
         }
         Ok(joined)
@@ -144,18 +155,23 @@ impl WechatV2 {
     }
 
     fn signs(&self, sign_type: SignType, joined: &[u8], received: &[u8]) -> bool {
+        self.tag(sign_type, joined).ct_eq(received).into()
+    }
+
+    /// The signature of a joined text, in bytes.
+    fn tag(&self, sign_type: SignType, joined: &[u8]) -> Vec<u8> {
         let key = self.api_key.expose().as_bytes();
         let parts = [joined, b"&key=".as_slice(), key];
         match sign_type {
             SignType::Md5 => {
                 let mut digest = Md5::new();
                 parts.iter().for_each(|part| digest.update(part));
-                digest.finalize().as_slice().ct_eq(received).into()
+                digest.finalize().to_vec()
             }
             SignType::HmacSha256 => {
                 let mut tag = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
                 parts.iter().for_each(|part| tag.update(part));
-                tag.sign().as_ref().ct_eq(received).into()
+                tag.sign().as_ref().to_vec()
             }
         }
     }
@@ -205,6 +221,11 @@ impl Gateway for WechatV2 {
             Answer::Unavailable => Cow::Owned(failure("store.unavailable")),
         };
         Ack { status: 200, content_type: Some("text/xml"), body }
+    }
+
+    fn inquiry(&self) -> Option<&dyn Inquiry> {
+        let asks: &dyn Inquiry = self;
+        self.base_url.as_ref().map(|_| asks)
     }
 }
 

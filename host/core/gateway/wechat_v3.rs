@@ -7,12 +7,13 @@
 //! the plaintext is always compared with the channel's.
 //!
 //! Reading order: `head` what the signature needs, `keys` which key, `envelope` what the
-//! signed body holds, `resource` and `combined` what happened, `account` to whom.
+//! signed body holds, `resource` and `combined` what happened, `account` to whom; `inquiry` asks.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use crate::gateway::inquiry::Inquiry;
 use crate::gateway::scheme::aead;
 use crate::gateway::scheme::rsa::{Digest, decode_signature};
 use crate::gateway::{Ack, Answer, Gateway, Refusal, SettingsError};
@@ -24,6 +25,7 @@ use crate::time::Timestamp;
 use account::Account;
 use envelope::Envelope;
 use head::Head;
+use inquiry::Merchant;
 use keys::Ring;
 
 mod head;
@@ -37,6 +39,10 @@ mod resource;
 mod combined;
 
 mod account;
+
+mod inquiry;
+
+pub use inquiry::InquirySettings;
 
 #[cfg(test)]
 mod tests;
@@ -73,6 +79,9 @@ pub struct Settings {
     /// 3600. A difference of exactly this much passes.
     #[serde(default = "tolerance_s")]
     pub tolerance_s: u32,
+    /// What it takes to ask what became of an order that heard nothing.
+    #[serde(default)]
+    pub inquiry: Option<InquirySettings>,
 }
 
 /// A public key as the merchant console gives it.
@@ -92,6 +101,7 @@ pub struct WechatV3 {
     ring: Ring,
     sealing_keys: Vec<aead::Key>,
     tolerance_ms: i64,
+    merchant: Option<Merchant>,
 }
 
 impl WechatV3 {
@@ -113,6 +123,7 @@ impl WechatV3 {
             ring: Ring::new(&settings.platform_certificates, &settings.public_keys)?,
             sealing_keys,
             tolerance_ms: i64::from(settings.tolerance_s).saturating_mul(1000),
+            merchant: settings.inquiry.as_ref().map(Merchant::new).transpose()?,
             account: Account::new(
                 settings.merchant_id,
                 settings.application_ids,
@@ -131,9 +142,7 @@ impl Gateway for WechatV3 {
         }
         let key = self.ring.find(head.serial, now).ok_or(Refusal::KeyUnknown)?;
         let signature = decode_signature(head.signature).ok_or(Refusal::Signature)?;
-        let signed =
-            [head.timestamp.as_bytes(), b"\n", head.nonce.as_bytes(), b"\n", request.body, b"\n"];
-        if !key.verify_parts(Digest::Sha256, &signed, &signature) {
+        if !key.verify_parts(Digest::Sha256, &head.signed_parts(request.body), &signature) {
             return Err(Refusal::Signature);
         }
         let envelope = Envelope::parse(request.body)?;
@@ -148,6 +157,11 @@ impl Gateway for WechatV3 {
             Answer::Refused(refusal) => failure(refused_status(refusal), refusal.code()),
             Answer::Unavailable => failure(503, "unavailable"),
         }
+    }
+
+    fn inquiry(&self) -> Option<&dyn Inquiry> {
+        let asks: &dyn Inquiry = self;
+        self.merchant.as_ref().map(|_| asks)
     }
 }
 

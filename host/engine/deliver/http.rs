@@ -19,12 +19,12 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn new(
-        (url, reach): (Url, Reach),
+        (url, reach, roots): (Url, Reach, Vec<reqwest::Certificate>),
         secrets: &[SigningSecret],
         settings: &SinkSettings,
     ) -> Result<Self, NotReachable> {
         let timeout_ms = settings.timeout_ms;
-        let caller = Caller::new(client::Endpoint { url, reach, timeout_ms })?;
+        let caller = Caller::trusting(client::Endpoint { url, reach, timeout_ms }, roots)?;
         Ok(Self { caller, secrets: secrets.to_vec() })
     }
 

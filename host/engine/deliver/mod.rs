@@ -5,8 +5,8 @@
 //! any of them. May call store, outbound and core.
 //!
 //! Reading order: `work` (the loop of one sink), `queue` (what waits, and in which order),
-//! `circuit` (whether the sink is asked at all), `message` and `signature` (what is sent), `http`
-//! and `nats` (how), `gauges` (what is measured).
+//! `outbound::circuit` (whether the sink is asked at all), `message` and `signature` (what is
+//! sent), `http` and `nats` (how), `gauges` (what is measured).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,8 +24,6 @@ mod work;
 
 mod queue;
 
-mod circuit;
-
 mod gauges;
 
 mod message;
@@ -36,7 +34,7 @@ mod http;
 
 mod nats;
 
-pub use circuit::CircuitSettings;
+pub use crate::outbound::circuit::CircuitSettings;
 
 /// Settings of one sink.
 #[derive(Debug, Clone)]
@@ -105,6 +103,8 @@ pub enum TargetSettings {
         secrets: Vec<signature::SigningSecret>,
         /// Whether it may be a private address.
         reach: crate::outbound::address::Reach,
+        /// Who signs its certificate; those that the machine trusts where there is none.
+        roots: Vec<reqwest::Certificate>,
     },
     /// A stream of NATS JetStream.
     Nats {
@@ -189,8 +189,9 @@ impl Sink {
     pub async fn open(settings: SinkSettings) -> Result<Self, SinkError> {
         let wrong = |problem: String| SinkError { name: settings.name.clone(), problem };
         let target = match &settings.target {
-            TargetSettings::Http { url, secrets, reach } => {
-                let endpoint = http::Endpoint::new((url.clone(), *reach), secrets, &settings);
+            TargetSettings::Http { url, secrets, reach, roots } => {
+                let place = (url.clone(), *reach, roots.clone());
+                let endpoint = http::Endpoint::new(place, secrets, &settings);
                 let endpoint = endpoint.map_err(|error| wrong(error.to_string()))?;
                 match endpoint.probe().await {
                     Ok(()) => {}

@@ -12,10 +12,10 @@ use callgate_store::{Bell, SinkHold, SinkStep, StoreError, StoredEvent};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::circuit::{Circuit, Probe, SPREAD};
 use super::gauges::{self, Gauges};
 use super::queue::{Queue, Retry};
 use super::{Attempt, Blame, Delivery, Failure, Sink, SinkSettings};
+use crate::outbound::circuit::{Circuit, Probe, SPREAD};
 
 /// The right to deliver.
 #[derive(Debug, Clone, Copy)]
@@ -215,6 +215,9 @@ impl Work {
                 (None, Some(_)) => Ok(None),
             };
             match event {
+                Ok(Some(StoredEvent { unreadable: Some(problem), .. })) => {
+                    self.give_up(turn.seq, (0, Reason::new("store.corrupt", problem)), now);
+                }
                 Ok(Some(event)) => self.spawn((hold.epoch, probe), event),
                 Ok(None) if failed.is_none() => {
                     let text = "the event is no longer stored".to_owned();

@@ -1,4 +1,5 @@
-//! Archive files: one JSON object a line, compressed with zstd, named by day and host.
+//! Archive files: one JSON object a line, compressed with zstd, named by table, day, host and
+//! process.
 //!
 //! A file is written beside its place, forced to disk, read back and only then renamed: what
 //! stands under its name is whole.
@@ -8,16 +9,13 @@ use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
-
+use super::Table;
 use crate::error::StoreError;
+use crate::plain::PlainRow;
 
-/// One archived row: every column by its name. Bytes are Base64.
-pub type ArchivedRow = Map<String, Value>;
-
-/// The files of one day, of whatever host, in the order in which they were written.
-pub(crate) fn of_day(folder: &Path, day: &str) -> Result<Vec<PathBuf>, StoreError> {
-    let start = format!("{PREFIX}{day}-");
+/// The files of one day, of whatever host, in the order of their names.
+pub(crate) fn of_day(folder: &Path, table: Table, day: &str) -> Result<Vec<PathBuf>, StoreError> {
+    let start = format!("{}-{day}-", table.as_str());
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| fault(folder, &error))? {
         let path = entry.map_err(|error| fault(folder, &error))?.path();
@@ -28,6 +26,36 @@ pub(crate) fn of_day(folder: &Path, day: &str) -> Result<Vec<PathBuf>, StoreErro
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// Removes what crashes left of files that were not ended. Whoever does retention now is alone, so
+/// that no other process may end one; one that tries nevertheless finds that it is gone.
+pub(crate) fn sweep(folder: &Path) -> Result<(), StoreError> {
+    for entry in std::fs::read_dir(folder).map_err(|error| fault(folder, &error))? {
+        let path = entry.map_err(|error| fault(folder, &error))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let ours = Table::ALL.iter().any(|table| name.starts_with(table.as_str()));
+        if ours && name.ends_with(UNFINISHED) {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(fault(&path, &error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where a file belongs.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) folder: PathBuf,
+    pub(crate) table: Table,
+    /// `2026-11-21`.
+    pub(crate) day: String,
+    /// Host and process: no two write under one name, even where hosts are called alike.
+    pub(crate) writer: String,
 }
 
 /// A file that is being written.
@@ -48,9 +76,11 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl Draft {
-    /// Begins the next file of this day and host; what a crash left of one is overwritten.
-    pub(crate) fn create(folder: &Path, day: &str, host: &str) -> Result<Self, StoreError> {
-        let name = |number: u32| format!("{PREFIX}{day}-{host}-{number:04}{SUFFIX}");
+    /// Begins the next file of this day and process; what it left of one itself is overwritten.
+    pub(crate) fn create(place: &Place) -> Result<Self, StoreError> {
+        let Place { folder, table, day, writer } = place;
+        let table = table.as_str();
+        let name = |number: u32| format!("{table}-{day}-{writer}-{number:04}{SUFFIX}");
         let place = (1..=FILES_MAX)
             .map(|number| folder.join(name(number)))
             .find(|place| !place.exists())
@@ -59,7 +89,7 @@ impl Draft {
                 StoreError::Archive { what }
             })?;
         let mut part = place.clone().into_os_string();
-        part.push(".part");
+        part.push(PART);
         let part = PathBuf::from(part);
         // Callbacks name people: nobody but the server's user may read them.
         let file = OpenOptions::new()
@@ -76,7 +106,7 @@ impl Draft {
     }
 
     /// Adds rows.
-    pub(crate) fn add(&mut self, rows: &[ArchivedRow]) -> Result<(), StoreError> {
+    pub(crate) fn add(&mut self, rows: &[PlainRow]) -> Result<(), StoreError> {
         for row in rows {
             let mut line = serde_json::to_vec(row)
                 .map_err(|error| StoreError::corrupt(format!("row is no JSON: {error}")))?;
@@ -149,7 +179,7 @@ impl ArchiveReader {
 }
 
 impl Iterator for ArchiveReader {
-    type Item = Result<ArchivedRow, StoreError>;
+    type Item = Result<PlainRow, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let line = self.lines.next()?;
@@ -167,11 +197,14 @@ pub(crate) fn fault(path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Archive { what: format!("{}: {error}", path.display()) }
 }
 
-const PREFIX: &str = "inbox-";
 const SUFFIX: &str = ".jsonl.zst";
+
+/// What the name of a file that is being written ends with.
+const PART: &str = ".part";
+const UNFINISHED: &str = ".jsonl.zst.part";
 
 /// The library's own default: a tenth of the size of callbacks, at disk speed.
 const LEVEL: i32 = 3;
 
-/// Files of one day and host. A second one is written only for rows that the first one lacks.
+/// Files of one day and process.
 const FILES_MAX: u32 = 9_999;

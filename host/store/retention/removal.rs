@@ -1,5 +1,7 @@
 //! The writer's part of retention: a lease, and rows that are emptied or forgotten, a few at once.
 
+use std::sync::Arc;
+
 use callgate_core::time::Timestamp;
 use sqlx::{Any, AnyConnection, Row as _};
 use uuid::Uuid;
@@ -7,6 +9,7 @@ use uuid::Uuid;
 use crate::batch::{self, Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::error::Fault;
+use crate::retention::rows::FLOOR;
 
 /// One small step.
 #[derive(Debug)]
@@ -21,11 +24,14 @@ pub(crate) struct Removal {
 /// What is removed.
 #[derive(Debug)]
 pub(crate) enum What {
-    /// Nothing: the lease alone.
-    Nothing,
-    /// The content of these rows, by id and the time they were finished. One that was finished
-    /// again since, or is emptied already, is left alone.
+    /// Nothing: the lease alone. The sinks that are named are marked as ones that somebody has.
+    Nothing { sinks: Arc<[String]> },
+    /// The content of these notifications, by id and the time they were finished, and their
+    /// attempts. One that was finished again since, or is emptied already, is left alone.
     Content(Vec<(String, i64)>),
+    /// These events, by id and place, where every sink is past them that any host has had since
+    /// this moment.
+    Events { rows: Vec<(String, i64)>, gone: Timestamp },
     /// Archived rows that arrived and were repeated last before this moment, so many at most.
     Keys { before: Timestamp, limit: i64 },
 }
@@ -52,7 +58,11 @@ pub(crate) async fn run(
             continue;
         }
         let rows = match &removal.what {
-            What::Nothing => 0,
+            What::Nothing { sinks } => {
+                mark(connection, sinks, removal.now).await?;
+                0
+            }
+            What::Events { rows, gone } => drop_events(connection, rows, *gone).await?,
             What::Content(rows) => empty(connection, dialect, rows, removal.now).await?,
             What::Keys { before, limit } => forget(connection, dialect, *before, *limit).await?,
         };
@@ -87,11 +97,56 @@ async fn empty(
     let rows: Vec<[Cell; 2]> =
         rows.iter().map(|(id, finished)| [id.as_str().into(), (*finished).into()]).collect();
     let locked = Statement { suffix: dialect.lock(Lock::Update), ..FINISHED };
-    let mut ids = Vec::with_capacity(rows.len());
+    let mut ids: Vec<[Cell; 2]> = Vec::with_capacity(rows.len());
     for row in fetch(connection, locked, &rows).await? {
         ids.push([row.try_get::<String, _>("id")?.into(), now.as_ms().into()]);
     }
-    Ok(fetch(connection, EMPTY, &ids).await?.len())
+    fetch(connection, EMPTY_CALLS, &ids).await?;
+    let emptied = fetch(connection, EMPTY, &ids).await?.len();
+    let ids: Vec<[Cell; 1]> = ids.into_iter().map(|[id, _]| [id]).collect();
+    fetch(connection, FORGET_ATTEMPTS, &ids).await?;
+    Ok(emptied)
+}
+
+/// One after the other in the order of their names, as steps of delivery take them.
+async fn mark(
+    connection: &mut AnyConnection,
+    sinks: &[String],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    for sink in sinks {
+        batch::count();
+        sqlx::query::<Any>("update sinks set updated_at_ms = $2 where name = $1")
+            .bind(sink.as_str())
+            .bind(now.as_ms())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Everything that keeps an event is looked at again, in the transaction that removes it: cursors
+/// only move on, and what a sink has not taken is written down when its cursor passes.
+async fn drop_events(
+    connection: &mut AnyConnection,
+    rows: &[(String, i64)],
+    gone: Timestamp,
+) -> Result<usize, sqlx::Error> {
+    batch::count();
+    let row = sqlx::query::<Any>(FLOOR).bind(gone.as_ms()).fetch_one(&mut *connection).await?;
+    let floor: i64 = row.try_get("floor_seq")?;
+    let rows: Vec<[Cell; 3]> = rows
+        .iter()
+        .filter(|(_, seq)| *seq <= floor)
+        .map(|(id, seq)| [id.as_str().into(), (*seq).into(), gone.as_ms().into()])
+        .collect();
+    let mut seqs: Vec<[Cell; 1]> = Vec::with_capacity(rows.len());
+    for row in fetch(connection, DROP_EVENTS, &rows).await? {
+        seqs.push([row.try_get::<i64, _>("seq")?.into()]);
+    }
+    // What a sink that is gone never took goes with its event.
+    fetch(connection, DROP_DELIVERIES, &seqs).await?;
+    Ok(seqs.len())
 }
 
 async fn forget(
@@ -118,7 +173,7 @@ async fn forget(
 }
 
 /// The smallest id of a moment: ids are UUIDs of version 7 and begin with their time.
-fn first_id_of(moment: Timestamp) -> String {
+pub(crate) fn first_id_of(moment: Timestamp) -> String {
     let ms = u128::try_from(moment.as_ms().clamp(0, MS_MAX)).unwrap_or(0);
     Uuid::from_u128(ms << 80_u32).to_string()
 }
@@ -140,6 +195,14 @@ const EMPTY: Statement = Statement {
     suffix: "",
 };
 
+/// What endpoints answered is content too; the notification cannot run again, so nobody asks for it.
+const EMPTY_CALLS: Statement = Statement {
+    columns: "row_id, now_ms",
+    text: "delete from calls where notification_id in (select v.row_id from v) \
+           returning notification_id",
+    suffix: "",
+};
+
 /// Ids sort by arrival, so the oldest rows are the first of the primary key: no index more.
 const OLD: &str = "select id from inbox where id < $1 and archived_at_ms is not null \
                    and last_seen_at_ms < $2 order by id limit $3";
@@ -155,6 +218,20 @@ const FORGET_ATTEMPTS: Statement = Statement {
     columns: "row_id",
     text: "delete from attempts where notification_id in (select v.row_id from v) \
            returning notification_id",
+    suffix: "",
+};
+
+const DROP_EVENTS: Statement = Statement {
+    columns: "row_id, row_seq, gone_ms",
+    text: "delete from outbox where (seq, id) in (select v.row_seq, v.row_id from v \
+           where not exists (select 1 from deliveries d join sinks s on s.name = d.sink \
+               where d.seq = v.row_seq and s.updated_at_ms >= v.gone_ms)) returning seq",
+    suffix: "",
+};
+
+const DROP_DELIVERIES: Statement = Statement {
+    columns: "row_seq",
+    text: "delete from deliveries where seq in (select v.row_seq from v) returning seq",
     suffix: "",
 };
 

@@ -1,68 +1,218 @@
 //! The rows that are to be archived: reads beside the writer.
 
-use base64::Engine as _;
+use std::collections::HashMap;
+
+use callgate_core::time::Timestamp;
 use serde_json::Value;
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, Column as _, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{Any, AnyPool, Row as _};
 
-use super::file::ArchivedRow;
-use super::{DAY_MS, day_of};
+use super::{DAY_MS, Table, day_of};
+use crate::batch::{Cell, Statement, fetch};
 use crate::error::StoreError;
+use crate::plain::{PlainRow, plain};
 
-/// The first millisecond of the day of the oldest row to archive, where one is that ended before.
-pub(super) async fn oldest(pool: &AnyPool, end: i64) -> Result<Option<i64>, StoreError> {
-    let row = sqlx::query::<Any>(
-        "select finished_at_ms from inbox where state = 'done' and archived_at_ms is null \
-         and finished_at_ms < $1 order by finished_at_ms limit 1",
-    )
-    .bind(end)
-    .fetch_optional(pool)
-    .await?;
+/// A page of rows for a file.
+pub(super) struct Page {
+    pub(super) rows: Vec<PlainRow>,
+    /// Behind which row the next page begins; `None` where the day has no more.
+    pub(super) next: Option<(i64, String)>,
+}
+
+/// Which rows of a table are old enough.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Old {
+    /// Ended, or committed, before this moment.
+    pub(super) end: i64,
+    /// A sink that no host has had for longer counts no more.
+    pub(super) gone: Timestamp,
+}
+
+/// The first millisecond of the day of the oldest row to archive, where there is one.
+pub(super) async fn oldest(
+    pool: &AnyPool,
+    table: Table,
+    old: Old,
+) -> Result<Option<i64>, StoreError> {
+    match table {
+        Table::Inbox => oldest_notification(pool, old.end).await,
+        Table::Outbox => Ok(oldest_event(pool, old).await?),
+    }
+}
+
+async fn oldest_notification(pool: &AnyPool, end: i64) -> Result<Option<i64>, StoreError> {
+    let row = sqlx::query::<Any>(OLDEST).bind(end).fetch_optional(pool).await?;
     let finished: Option<i64> = row.map(|row| row.try_get("finished_at_ms")).transpose()?;
     Ok(finished.map(day_of))
+}
+
+/// Passes over what somebody still wants, page by page.
+async fn oldest_event(pool: &AnyPool, old: Old) -> Result<Option<i64>, sqlx::Error> {
+    let floor = floor(pool, old.gone).await?;
+    let mut after = 0;
+    loop {
+        let rows = sqlx::query::<Any>(EVENTS_SEEN)
+            .bind(after)
+            .bind(floor)
+            .bind(old.gone.as_ms())
+            .bind(LOOKED_AT)
+            .fetch_all(pool)
+            .await?;
+        for row in &rows {
+            after = row.try_get("seq")?;
+            if row.try_get::<i64, _>("wanted")? > 0 {
+                continue;
+            }
+            // They stand in the order of commits, so what follows is no older.
+            let created: i64 = row.try_get("created_at_ms")?;
+            return Ok((created < old.end).then(|| day_of(created)));
+        }
+        if rows.is_empty() {
+            return Ok(None);
+        }
+    }
 }
 
 /// Whole rows of one day, from behind a row on. Every column there is: an archive must not forget
 /// one that a later migration adds.
 pub(super) async fn page(
     pool: &AnyPool,
+    (table, day, old): (Table, i64, Old),
+    after: &(i64, String),
+    limit: u32,
+) -> Result<Page, StoreError> {
+    match table {
+        Table::Inbox => notifications(pool, after, day, limit).await,
+        Table::Outbox => events(pool, (day, old), after.0, limit).await,
+    }
+}
+
+async fn notifications(
+    pool: &AnyPool,
     (finished, id): &(i64, String),
     day: i64,
     limit: u32,
-) -> Result<Vec<ArchivedRow>, StoreError> {
-    let rows = sqlx::query::<Any>(
-        "select * from inbox where state = 'done' and archived_at_ms is null \
-         and (finished_at_ms, id) > ($1, $2) and finished_at_ms < $3 \
-         order by finished_at_ms, id limit $4",
-    )
-    .bind(*finished)
-    .bind(id.as_str())
-    .bind(day.saturating_add(DAY_MS))
-    .bind(i64::from(limit))
-    .fetch_all(pool)
-    .await?;
-    rows.iter().map(whole).collect()
+) -> Result<Page, StoreError> {
+    let rows = sqlx::query::<Any>(NOTIFICATIONS)
+        .bind(*finished)
+        .bind(id.as_str())
+        .bind(day.saturating_add(DAY_MS))
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await?;
+    let next = match rows.last() {
+        Some(row) => Some((row.try_get("finished_at_ms")?, row.try_get("id")?)),
+        None => None,
+    };
+    let mut rows = rows.iter().map(plain).collect::<Result<Vec<_>, _>>()?;
+    add_attempts(pool, &mut rows).await?;
+    Ok(Page { rows, next })
 }
 
-fn whole(row: &AnyRow) -> Result<ArchivedRow, StoreError> {
-    let mut line = ArchivedRow::new();
-    for column in row.columns() {
-        let name = column.name();
-        let raw = row.try_get_raw(name)?;
-        let value = if raw.is_null() {
-            Value::Null
-        } else {
-            match raw.type_info().name() {
-                "TEXT" => Value::from(row.try_get::<String, _>(name)?),
-                "BIGINT" => Value::from(row.try_get::<i64, _>(name)?),
-                "BLOB" => {
-                    let bytes: Vec<u8> = row.try_get(name)?;
-                    Value::from(base64::engine::general_purpose::STANDARD.encode(bytes))
-                }
-                other => return Err(StoreError::corrupt(format!("column {name} is {other}"))),
-            }
-        };
-        line.insert(name.to_owned(), value);
+/// Puts the attempts of notifications beside them: they leave the database together.
+async fn add_attempts(pool: &AnyPool, rows: &mut [PlainRow]) -> Result<(), StoreError> {
+    let ids: Vec<[Cell; 1]> = rows
+        .iter()
+        .filter_map(|row| row.get("id").and_then(Value::as_str))
+        .map(|id| [id.into()])
+        .collect();
+    let mut connection = pool.acquire().await?;
+    let mut attempts: HashMap<String, Vec<Value>> = HashMap::new();
+    for row in fetch(&mut connection, ATTEMPTS, &ids).await? {
+        let id: String = row.try_get("notification_id")?;
+        attempts.entry(id).or_default().push(Value::Object(plain(&row)?));
     }
-    Ok(line)
+    for row in rows {
+        let id = row.get("id").and_then(Value::as_str).unwrap_or_default();
+        let ended = attempts.remove(id).unwrap_or_default();
+        row.insert("attempts_ended".to_owned(), Value::Array(ended));
+    }
+    Ok(())
 }
+
+/// Events up to the end of a day; what somebody still wants is passed over.
+async fn events(
+    pool: &AnyPool,
+    (day, old): (i64, Old),
+    after: i64,
+    limit: u32,
+) -> Result<Page, StoreError> {
+    let floor = floor(pool, old.gone).await?;
+    let found = sqlx::query::<Any>(EVENTS)
+        .bind(after)
+        .bind(floor)
+        .bind(old.gone.as_ms())
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await?;
+    let end = day.saturating_add(DAY_MS).min(old.end);
+    let mut page = Page { rows: Vec::with_capacity(found.len()), next: None };
+    for row in &found {
+        if row.try_get::<i64, _>("wanted")? == 0 {
+            if row.try_get::<i64, _>("created_at_ms")? >= end {
+                page.next = None;
+                break;
+            }
+            page.rows.push(event(row)?);
+        }
+        page.next = Some((row.try_get("seq")?, String::new()));
+    }
+    Ok(page)
+}
+
+fn event(row: &AnyRow) -> Result<PlainRow, StoreError> {
+    let mut event = plain(row)?;
+    event.remove("wanted");
+    Ok(event)
+}
+
+/// Every sink that counts is past the events up to here.
+async fn floor(pool: &AnyPool, gone: Timestamp) -> Result<i64, sqlx::Error> {
+    let row = sqlx::query::<Any>(FLOOR).bind(gone.as_ms()).fetch_one(pool).await?;
+    row.try_get("floor_seq")
+}
+
+const OLDEST: &str = "select finished_at_ms from inbox where state = 'done' \
+    and archived_at_ms is null and finished_at_ms < $1 order by finished_at_ms limit 1";
+
+const NOTIFICATIONS: &str = "select * from inbox where state = 'done' and archived_at_ms is null \
+    and (finished_at_ms, id) > ($1, $2) and finished_at_ms < $3 \
+    order by finished_at_ms, id limit $4";
+
+const ATTEMPTS: Statement = Statement {
+    columns: "row_id",
+    text: "select t.* from v join attempts t on t.notification_id = v.row_id \
+           order by t.notification_id, t.attempt, t.step",
+    suffix: "",
+};
+
+/// The least place of all sinks that count; the last of all places where there is none. A sink
+/// counts while a host has it, or had it not long ago.
+///
+/// A statement of its own: it reads the whole of a small table, which PostgreSQL is told to shun,
+/// and in a larger statement that would drown every other consideration of the planner.
+pub(super) const FLOOR: &str = "select coalesce(min(cursor_seq), 9223372036854775807) as floor_seq \
+    from sinks where updated_at_ms >= $1";
+
+/// Whether a sink that counts has a delivery of an event that is not through.
+macro_rules! wanted {
+    () => {
+        "(select cast(count(*) as bigint) from deliveries d join sinks s on s.name = d.sink \
+         where d.seq = o.seq and s.updated_at_ms >= $3) as wanted"
+    };
+}
+
+const EVENTS_SEEN: &str = concat!(
+    "select o.seq, o.created_at_ms, ",
+    wanted!(),
+    " from outbox o where o.seq > $1 and o.seq <= $2 order by o.seq limit $4"
+);
+
+const EVENTS: &str = concat!(
+    "select o.*, ",
+    wanted!(),
+    " from outbox o where o.seq > $1 and o.seq <= $2 order by o.seq limit $4"
+);
+
+/// Events that are passed over in one look.
+const LOOKED_AT: i64 = 500;

@@ -10,6 +10,7 @@ use crate::error::{Denial, PhaseError};
 use crate::event::Event;
 use crate::exchange::{Config, Exchange, Level, Mode};
 use crate::host::{Amount, Expect, Fact, Host, OptionalFact};
+use crate::http::{Content, HttpError, Method, Request, Response};
 use crate::money::Money;
 use crate::processor::Processor;
 use crate::staging::{Documents, Draft, Events};
@@ -139,6 +140,22 @@ impl Host for Imports {
         })
     }
 
+    fn send(&self, request: &Request) -> Result<Response, HttpError> {
+        let request = request.clone();
+        let sent = imports::http::send(&imports::http::Request {
+            endpoint: request.endpoint,
+            method: raw_method(request.method),
+            path: request.path,
+            headers: request.headers,
+            body: raw_content(request.body),
+            timeout_ms: request.timeout_ms,
+            idempotency_key: request.idempotency_key,
+        });
+        let answer = sent.map_err(http_error)?;
+        let (status, headers, body) = (answer.status, answer.headers, content(answer.body));
+        Ok(Response { status, headers, body })
+    }
+
     fn config(&self, path: &str) -> Option<String> {
         imports::config::get(path)
     }
@@ -169,6 +186,43 @@ fn raw_level(level: Level) -> imports::log::Level {
         Level::Info => imports::log::Level::Info,
         Level::Warn => imports::log::Level::Warn,
         Level::Error => imports::log::Level::Error,
+    }
+}
+
+fn raw_method(method: Method) -> imports::http::Method {
+    match method {
+        Method::Get => imports::http::Method::Get,
+        Method::Post => imports::http::Method::Post,
+        Method::Put => imports::http::Method::Put,
+        Method::Patch => imports::http::Method::Patch,
+        Method::Delete => imports::http::Method::Delete,
+    }
+}
+
+fn raw_content(content: Content) -> imports::http::Content {
+    match content {
+        Content::Empty => imports::http::Content::Empty,
+        Content::Text(text) => imports::http::Content::Text(text),
+        Content::Binary(bytes) => imports::http::Content::Binary(bytes),
+    }
+}
+
+fn content(raw: imports::http::Content) -> Content {
+    match raw {
+        imports::http::Content::Empty => Content::Empty,
+        imports::http::Content::Text(text) => Content::Text(text),
+        imports::http::Content::Binary(bytes) => Content::Binary(bytes),
+    }
+}
+
+fn http_error(error: imports::http::HttpError) -> HttpError {
+    match error {
+        imports::http::HttpError::Denied(text) => HttpError::Denied(text),
+        imports::http::HttpError::Quota(text) => HttpError::Quota(text),
+        imports::http::HttpError::Invalid(text) => HttpError::Invalid(text),
+        imports::http::HttpError::Timeout => HttpError::Timeout,
+        imports::http::HttpError::Failed(text) => HttpError::Failed(text),
+        imports::http::HttpError::TooLarge => HttpError::TooLarge,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::document::{Document, DocumentRef};
 use crate::error::Denial;
 use crate::event::Event;
 use crate::exchange::{Level, Mode};
+use crate::http::{HttpError, Request, Response};
 use crate::money::Money;
 
 /// What must hold at the commit for a staged write to go through.
@@ -68,6 +69,7 @@ pub(crate) trait Host {
     fn put(&self, place: &DocumentRef, body: &str, expect: Expect) -> Result<(), Denial>;
     fn merge(&self, place: &DocumentRef, patch: &str, expect: Expect) -> Result<(), Denial>;
     fn emit(&self, event: &Event) -> Result<String, Denial>;
+    fn send(&self, request: &Request) -> Result<Response, HttpError>;
 
     fn config(&self, path: &str) -> Option<String>;
     fn now_ms(&self) -> u64;

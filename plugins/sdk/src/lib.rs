@@ -5,7 +5,7 @@
 //! notification in hand, [`Documents`] reads, [`Draft`] stages, [`Events`] is what `after` has.
 //!
 //! Reading order: `processor` is the trait, `exchange` and `staging` what its phases are given,
-//! `error` how a phase stops; `descriptor`, `document`, `event` and `money` are the plain values;
+//! `error` how a phase stops; `descriptor`, `document`, `event`, `http` and `money` are the plain values;
 //! `testing` is a host in memory; `host` and `guest` tie the two worlds together.
 
 mod processor;
@@ -21,6 +21,8 @@ mod descriptor;
 mod document;
 
 mod event;
+
+mod http;
 
 mod money;
 
@@ -40,6 +42,7 @@ pub use document::{Document, DocumentRef, State};
 pub use error::{Denial, PhaseError, PhaseResult};
 pub use event::Event;
 pub use exchange::{Config, Exchange, Level, Mode};
+pub use http::{Content, HttpError, Method, Request, Response};
 pub use money::{Money, MoneyError};
 pub use processor::Processor;
 pub use serde;

@@ -12,6 +12,7 @@ use crate::document::{Document, DocumentRef};
 use crate::error::PhaseResult;
 use crate::event::Event;
 use crate::host::{Expect, Host};
+use crate::http::{HttpError, Request, Response};
 use crate::json;
 
 /// Reads of the document store, as it was when the run began, plus what the run staged itself.
@@ -95,6 +96,15 @@ impl Draft {
         Ok(self.0.emit(event)?)
     }
 
+    /// Calls an endpoint and waits for its answer; in `action` alone. A run that is made again is
+    /// answered from the record.
+    ///
+    /// # Errors
+    /// [`HttpError`]; with `?` what may pass becomes a retry, the rest a rejection.
+    pub fn send(&self, request: &Request) -> Result<Response, HttpError> {
+        self.0.send(request)
+    }
+
     fn put<T: Serialize + ?Sized>(
         &self,
         place: &DocumentRef,
@@ -123,5 +133,14 @@ impl Events {
     /// What the host does not allow becomes a rejection.
     pub fn emit(&self, event: &Event) -> PhaseResult<String> {
         Ok(self.0.emit(event)?)
+    }
+
+    /// Calls an endpoint and waits for its answer. A phase that is run again is answered from the
+    /// record.
+    ///
+    /// # Errors
+    /// As for [`Draft::send`].
+    pub fn send(&self, request: &Request) -> Result<Response, HttpError> {
+        self.0.send(request)
     }
 }

@@ -62,7 +62,7 @@ impl Ring {
 
 /// Alipay's name of a certificate (`alipay_cert_sn`): MD5 in lower-case hex of the issuer's name
 /// in the order of RFC 4514, followed by the serial number in decimal.
-fn serial(certificate: &Certificate) -> String {
+pub(super) fn serial(certificate: &Certificate) -> String {
     let text = format!("{}{}", certificate.issuer, certificate.serial_decimal);
     hex::encode(&Md5::digest(text))
 }

@@ -144,12 +144,10 @@ fn trade(account: &Account, fields: &Fields, state: &str) -> Result<Notification
         return Err(Refusal::Malformed { what: "a payment without total_amount" });
     }
     let refund_no = fields.owned("out_biz_no").filter(|_| refund.is_some());
-    let meaning_key = match refund {
-        Some(total) => {
-            let number = refund_no.as_deref().unwrap_or_default();
-            format!("refund:{trade_no}:{number}:{}", total.minor)
-        }
-        None => format!("payment:{trade_no}:{state}"),
+    let meaning_key = match (refund, &refund_no) {
+        (Some(_), Some(number)) => refund_key(trade_no, number),
+        (Some(total), None) => format!("refund:{trade_no}::{}", total.minor),
+        (None, _) => payment_key(trade_no, state),
     };
     Ok(Notification {
         event_type,
@@ -166,6 +164,17 @@ fn trade(account: &Account, fields: &Fields, state: &str) -> Result<Notification
         mismatch: account.mismatch_of_trade(fields),
         body: fields.body(),
     })
+}
+
+/// The business fact of a payment.
+pub(super) fn payment_key(trade_no: &str, state: &str) -> String {
+    format!("payment:{trade_no}:{state}")
+}
+
+/// The business fact of a refund: the merchant's number of it is the same in a notice, which tells
+/// the total given back so far, and in an answer, which tells the amount of this one.
+pub(super) fn refund_key(trade_no: &str, refund_no: &str) -> String {
+    format!("refund:{trade_no}:{refund_no}")
 }
 
 /// A notice of another family, or one that says nothing of its family and is no trade.

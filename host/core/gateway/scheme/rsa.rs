@@ -1,4 +1,4 @@
-//! RSA public keys and certificates: read and validated by `rsa` and `x509-cert`, verified with
+//! RSA keys and certificates: read and validated by `rsa` and `x509-cert`, verified with
 //! by `aws-lc-rs`.
 //!
 //! Texts are read as consoles and `openssl` give them: PEM, or bare base64 without armour. A key
@@ -21,6 +21,10 @@ use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::time::Time;
 
 use crate::time::Timestamp;
+
+mod private;
+
+pub use private::PrivateKey;
 
 /// The digest of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

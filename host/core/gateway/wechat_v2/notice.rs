@@ -55,7 +55,10 @@ impl Account {
 pub(super) fn read(account: &Account, fields: &Flat, text: &[u8]) -> Result<Verified, Refusal> {
     let names = ["out_trade_no", "total_fee", "transaction_id"];
     match names.iter().any(|name| filled(fields, name).is_some()) {
-        true => payment(account, fields),
+        true => {
+            let (delivery_key, notification) = payment(account, fields)?;
+            Ok(Verified::one(delivery_key, notification))
+        }
         false => Ok(other(account, fields, text)),
     }
 }
@@ -77,15 +80,16 @@ fn payment_event(fields: &Flat) -> Result<(EventType, &str), Refusal> {
 
 fn state_event(state: &str) -> EventType {
     match state {
-        "PAY_FAIL" => EventType::PAYMENT_FAILED,
-        "ACCEPT" | "NOTPAY" => EventType::PAYMENT_PENDING,
-        "CLOSED" => EventType::PAYMENT_CLOSED,
+        "PAY_FAIL" | "PAYERROR" => EventType::PAYMENT_FAILED,
+        "ACCEPT" | "NOTPAY" | "USERPAYING" => EventType::PAYMENT_PENDING,
+        "CLOSED" | "REVOKED" => EventType::PAYMENT_CLOSED,
         other => EventType::other(GATEWAY, &format!("trade-state.{other}")),
     }
 }
 
-/// A signed payment notice. Whatever is no success may lack what only a success has.
-fn payment(account: &Account, fields: &Flat) -> Result<Verified, Refusal> {
+/// A signed payment notice or answer, and the delivery key of a notice. Whatever is no success may
+/// lack what only a success has.
+pub(super) fn payment(account: &Account, fields: &Flat) -> Result<(String, Notification), Refusal> {
     let malformed = |what| Refusal::Malformed { what };
     let order_no =
         filled(fields, "out_trade_no").ok_or_else(|| malformed("out_trade_no, expected one"))?;
@@ -120,7 +124,7 @@ fn payment(account: &Account, fields: &Flat) -> Result<Verified, Refusal> {
         mismatch: account.mismatch(fields),
         body: object(fields.iter().filter(|(name, value)| is_signed(name, value))),
     };
-    Ok(Verified::one(delivery_key, notification))
+    Ok((delivery_key, notification))
 }
 
 /// A signed notice of anything else. It has no number of its own, so the text that was signed
@@ -159,12 +163,7 @@ pub(super) fn refund(account: &Account, outer: &Flat, inner: &Flat) -> Option<Ve
     let names = ["appid", "mch_id", "sub_appid", "sub_mch_id"];
     let accounts = outer.iter().filter(|(name, _)| names.contains(name));
     let notification = Notification {
-        event_type: match status {
-            "SUCCESS" => EventType::REFUND_SUCCEEDED,
-            "CHANGE" => EventType::REFUND_ABNORMAL,
-            "REFUNDCLOSE" => EventType::REFUND_CLOSED,
-            _ => EventType::other(GATEWAY, &format!("refund.{status}")),
-        },
+        event_type: refund_event(status),
         meaning_key: key.clone(),
         order_no: Some(order_no.to_owned()),
         transaction_id: filled(inner, "transaction_id").map(str::to_owned),
@@ -179,6 +178,46 @@ pub(super) fn refund(account: &Account, outer: &Flat, inner: &Flat) -> Option<Ve
         body: object(accounts.chain(inner.iter())),
     };
     Some(Verified::one(key, notification))
+}
+
+/// One of the refunds that a signed answer lists, by its place in the list. `None` while it is
+/// under way.
+pub(super) fn listed_refund(fields: &Flat, place: usize) -> Result<Option<Notification>, Refusal> {
+    let malformed = |what| Refusal::Malformed { what };
+    let text = |name: &str| filled(fields, &format!("{name}_{place}"));
+    let missing = || malformed("a refund, expected refund_id, refund_status and out_trade_no");
+    let order_no = filled(fields, "out_trade_no").ok_or_else(missing)?;
+    let (Some(refund_id), Some(status)) = (text("refund_id"), text("refund_status")) else {
+        return Err(missing());
+    };
+    let event_type = match status {
+        "PROCESSING" => return Ok(None),
+        other => refund_event(other),
+    };
+    Ok(Some(Notification {
+        event_type,
+        meaning_key: format!("refund:{refund_id}:{status}"),
+        order_no: Some(order_no.to_owned()),
+        transaction_id: filled(fields, "transaction_id").map(str::to_owned),
+        refund_id: Some(refund_id.to_owned()),
+        refund_no: text("out_refund_no").map(str::to_owned),
+        payer: None,
+        amount: Some(amount(fields, &format!("refund_fee_{place}")).map_err(malformed)?),
+        refunded_total: None,
+        order_amount: Some(amount(fields, "total_fee").map_err(malformed)?),
+        occurred_at: text("refund_success_time").and_then(Timestamp::parse_beijing),
+        mismatch: None,
+        body: object(fields.iter().filter(|(name, value)| is_signed(name, value))),
+    }))
+}
+
+fn refund_event(status: &str) -> EventType {
+    match status {
+        "SUCCESS" => EventType::REFUND_SUCCEEDED,
+        "CHANGE" => EventType::REFUND_ABNORMAL,
+        "REFUNDCLOSE" => EventType::REFUND_CLOSED,
+        other => EventType::other(GATEWAY, &format!("refund.{other}")),
+    }
 }
 
 /// An amount in the minor unit of `fee_type`, which is CNY where it is absent.

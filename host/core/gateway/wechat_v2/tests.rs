@@ -4,6 +4,8 @@ mod vectors;
 
 mod refused;
 
+mod inquiry;
+
 mod meaning;
 
 mod settings;

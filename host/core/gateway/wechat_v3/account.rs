@@ -47,6 +47,14 @@ impl Account {
         Ok(Self { merchant_id, application_ids, sub_merchant_ids })
     }
 
+    pub(super) fn merchant_id(&self) -> &str {
+        &self.merchant_id
+    }
+
+    pub(super) fn sub_merchant_ids(&self) -> &[String] {
+        &self.sub_merchant_ids
+    }
+
     /// A payment must name the merchant or the partner, and the application where one is
     /// configured.
     pub(super) fn check_payment(&self, to: Addressee<'_>) -> Option<AccountMismatch> {

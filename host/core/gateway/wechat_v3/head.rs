@@ -22,6 +22,11 @@ impl<'a> Head<'a> {
         if request.method != "POST" {
             return Err(Refusal::NotItsRequest { expected: "POST" });
         }
+        Self::signed(request)
+    }
+
+    /// The same for whatever is signed like a callback: the gateway's answers are.
+    pub(super) fn signed(request: &Request<'a>) -> Result<Self, Refusal> {
         let timestamp = request.header(TIMESTAMP)?;
         let nonce = request.header("Wechatpay-Nonce")?;
         let serial = request.header("Wechatpay-Serial")?;
@@ -40,6 +45,14 @@ impl<'a> Head<'a> {
             return Err(Refusal::Probe);
         }
         Ok(Self { timestamp, nonce, serial, signature, seconds })
+    }
+
+    /// The text that is signed, in parts: timestamp, nonce and body, each ended by a line feed.
+    pub(super) fn signed_parts<'b>(&self, body: &'b [u8]) -> [&'b [u8]; 6]
+    where
+        'a: 'b,
+    {
+        [self.timestamp.as_bytes(), b"\n", self.nonce.as_bytes(), b"\n", body, b"\n"]
     }
 
     /// Refuses what is further than the tolerance from now; exactly the tolerance passes.

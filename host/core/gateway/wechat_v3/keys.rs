@@ -58,6 +58,11 @@ impl Ring {
         found.not_after.is_none_or(|end| now <= end).then_some(&found.key)
     }
 
+    /// The id of a public key, where one is configured.
+    pub(super) fn public_key_id(&self) -> Option<&str> {
+        self.0.keys().map(String::as_str).find(|id| id.starts_with(PUBLIC_KEY_PREFIX))
+    }
+
     fn add(&mut self, field: &str, serial: String, key: RingKey) -> Result<(), SettingsError> {
         let bits = key.key.bits();
         if bits < BITS_MIN {

@@ -76,7 +76,7 @@ impl Payer {
 }
 
 #[derive(Deserialize)]
-struct Amount {
+pub(super) struct Amount {
     /// Of the whole order, in fen.
     total: Option<i64>,
     /// Of this refund, in fen.
@@ -84,7 +84,16 @@ struct Amount {
     currency: Option<String>,
 }
 
-fn payment(
+impl Amount {
+    /// What a refund gave back, and the total of its order.
+    pub(super) fn refunded(&self) -> Result<(Option<Money>, Option<Money>), Refusal> {
+        let currency = self.currency.as_deref();
+        Ok((money(self.refund, currency)?, money(self.total, currency)?))
+    }
+}
+
+/// A payment from its transaction, as a notice or an answer has it.
+pub(super) fn payment(
     text: String,
     created_at: Option<Timestamp>,
     account: &Account,
@@ -186,10 +195,7 @@ fn refund(
     let refund_id = required(said.refund_id, "refund_id, expected a number")?;
     let status = required(said.refund_status, "refund_status, expected a status")?;
     let (amount, order_amount) = match said.amount {
-        Some(amount) => {
-            let currency = amount.currency.as_deref();
-            (money(amount.refund, currency)?, money(amount.total, currency)?)
-        }
+        Some(amount) => amount.refunded()?,
         None => (None, None),
     };
     Ok(Notification {

@@ -22,6 +22,8 @@ use super::{PublicKeySettings, Settings, WechatV3};
 
 mod any;
 
+mod inquiry;
+
 mod meaning;
 
 mod refused;
@@ -66,6 +68,7 @@ fn settings() -> Settings {
         platform_certificates: Vec::new(),
         public_keys: vec![PublicKeySettings { id: KEY_ID.to_owned(), key: public_pem(signer()) }],
         tolerance_s: 300,
+        inquiry: None,
     }
 }
 

@@ -25,6 +25,7 @@ fn event(seq: i64, key: &str) -> StoredEvent {
         notification_id: String::new(),
         order_no: None,
         created_at: at(seq),
+        unreadable: None,
     }
 }
 

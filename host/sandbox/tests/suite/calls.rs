@@ -1,238 +1,381 @@
-//! Guests that call the contract at random: mostly with arguments that mean something, so that the
-//! checks behind the first one are met as well.
+//! Outgoing calls: phase, grant, syntax and quota, each obeyed and violated.
 
-use std::fmt::Write as _;
+use std::future::pending;
+use std::sync::{Arc, Mutex};
 
-use crate::guest::PHASES;
+use callgate_sandbox::fault::{FaultKind, Phase};
+use callgate_sandbox::grants::Grants;
+use callgate_sandbox::http::{CallAnswer, CallError, CallName, CallRequest, Method};
+use callgate_sandbox::limits::Limits;
+use callgate_sandbox::load::Source;
+use callgate_sandbox::outside::{Document, DocumentRef, Outside, OutsideError, Pending};
+use callgate_sandbox::plugin::Plugin;
+use callgate_sandbox::run::{RunMode, Stop};
 
-/// Numbers from a seed, the same everywhere (SplitMix64).
-pub(crate) struct Dice(u64);
+use crate::guest::{
+    Ledger, PHASES, attacking, commit, component, grants, input, load, load_source,
+    neighbour_works, patient, said_by, source, speaking, text,
+};
 
-impl Dice {
-    pub(crate) fn new(seed: u64, branch: u32) -> Self {
-        let mut dice = Self(seed ^ u64::from(branch).wrapping_mul(0xd605_bbb5_8c8a_bbfd));
-        dice.next();
-        dice
+type Answering = Arc<dyn Fn(&CallRequest) -> Option<Result<CallAnswer, CallError>> + Send + Sync>;
+
+/// Endpoints that remember what they were asked; they never answer where the closure says nothing.
+#[derive(Clone)]
+struct Desk {
+    asked: Arc<Mutex<Vec<CallRequest>>>,
+    answer: Answering,
+}
+
+impl Desk {
+    fn new(
+        answer: impl Fn(&CallRequest) -> Option<Result<CallAnswer, CallError>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { asked: Arc::default(), answer: Arc::new(answer) }
     }
 
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    fn good() -> Self {
+        Self::new(|_| Some(Ok(answer("fine"))))
     }
 
-    /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        let bound = u64::try_from(bound.max(1)).unwrap();
-        usize::try_from(self.next() % bound).unwrap()
-    }
-
-    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| u8::try_from(self.next() >> 56).unwrap()).collect()
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
-    }
-
-    fn seldom(&mut self) -> bool {
-        self.below(12) == 0
+    fn asked(&self) -> Vec<CallRequest> {
+        self.asked.lock().unwrap().clone()
     }
 }
 
-/// What an argument stands for.
-#[derive(Debug, Clone, Copy)]
-enum Arg {
-    /// A text of one of these kinds: address and length.
-    Text(&'static [&'static str]),
-    /// A small number: an enum, a flag, a count.
-    Small,
-    /// Address and length of a list of pairs of texts.
-    Pairs,
-    /// Where the answer goes.
-    Answer,
-}
-
-use Arg::{Answer, Pairs, Small, Text};
-
-const COLLECTIONS: &[&str] = &["ledger", "orders", "vaults", "", "Ledger", "../x"];
-const KEYS: &[&str] = &["l-1", "o-1", "l-2", "l-3", "", "a\\00b", "\\e8\\ae\\a2"];
-const JSON: &[&str] = &[
-    "{}",
-    "{\\22a\\22:{\\22b\\22:[1,2]}}",
-    "{\\22a\\22:null}",
-    "{\\22a\\22:{\\22b\\22:null,\\22c\\22:\\22}\\22}}",
-    "null",
-    "[[[[]]]]",
-    "{\\22a\\22:1",
-    "\\22\\\\ud83d\\22",
-    "1e999",
-    "\\ff",
-];
-const TOPICS: &[&str] = &["order.paid", "order.lost", "", "Order Paid"];
-const TEXTS: &[&str] = &["work done", "\\1b[2J", "", "\\ff\\fe", "a\\0ab"];
-const PATHS: &[&str] = &["limits.max", "limits", "", "....", "limits.max.x"];
-
-type Import = (&'static str, &'static str, &'static [Arg], &'static str);
-
-/// Every function of the contract that a guest may import, and its answer without a place.
-const IMPORTS: &[Import] = &[
-    ("exchange", "notification-id", &[Answer], ""),
-    ("exchange", "body", &[Answer], ""),
-    ("exchange", "amount", &[Answer], ""),
-    ("exchange", "occurred-at", &[Answer], ""),
-    ("exchange", "summary", &[Answer], ""),
-    ("exchange", "subject", &[Answer], ""),
-    ("exchange", "scratch", &[Answer], ""),
-    ("exchange", "target-state", &[Answer], ""),
-    ("exchange", "attempt", &[], "i32"),
-    ("exchange", "current-phase", &[], "i32"),
-    ("exchange", "mode", &[], "i32"),
-    ("exchange", "set-scratch", &[Text(JSON), Answer], ""),
-    ("documents", "get", &[Text(COLLECTIONS), Text(KEYS), Answer], ""),
-    ("documents", "get-many", &[Pairs, Answer], ""),
-    ("documents", "put", &[Text(COLLECTIONS), Text(KEYS), Text(JSON), Small, Answer], ""),
-    ("documents", "merge", &[Text(COLLECTIONS), Text(KEYS), Text(JSON), Small, Answer], ""),
-    ("events", "emit", &[Text(TOPICS), Text(KEYS), Text(JSON), Pairs, Answer], ""),
-    ("config", "get", &[Text(PATHS), Answer], ""),
-    ("config", "revision", &[Answer], ""),
-    ("log", "write", &[Small, Text(TEXTS), Pairs], ""),
-    ("log", "enabled", &[Small], "i32"),
-    ("clock", "now", &[], "i64"),
-    ("clock", "new-id", &[Answer], ""),
-];
-
-/// The imports in text.
-pub(crate) fn imports() -> String {
-    let mut out = String::new();
-    for (number, (interface, name, args, answer)) in IMPORTS.iter().enumerate() {
-        let words = args.iter().map(|arg| match arg {
-            Text(_) | Pairs => 2,
-            Small | Answer => 1,
-        });
-        let params = "i32 ".repeat(words.sum());
-        let result = if answer.is_empty() { String::new() } else { format!("(result {answer})") };
-        let signature = format!("(param {params}) {result}");
-        writeln!(out, "(import \"{interface}\" \"{name}\" (func $f{number} {signature}))").unwrap();
+impl Outside for Desk {
+    fn documents<'a>(
+        &'a mut self,
+        names: &'a [DocumentRef],
+    ) -> Pending<'a, Result<Vec<Option<Document>>, OutsideError>> {
+        Box::pin(async { Ok(names.iter().map(|_| None).collect()) })
     }
-    out
-}
 
-/// A guest whose phases make calls at random.
-pub(crate) fn guest(dice: &mut Dice) -> String {
-    let mut texts = Texts { at: 8192, data: String::new() };
-    let mut out = imports();
-    for (name, _) in PHASES {
-        let params = if name == "after" { "(param i32 i32 i64 i32)" } else { "" };
-        write!(out, "(func (export \"{name}\") {params} (result i32)\n").unwrap();
-        for _ in 0..dice.below(20) {
-            call(dice, &mut texts, &mut out);
+    fn call<'a>(
+        &'a mut self,
+        request: &'a CallRequest,
+    ) -> Pending<'a, Result<CallAnswer, CallError>> {
+        self.asked.lock().unwrap().push(request.clone());
+        match (self.answer)(request) {
+            Some(answer) => Box::pin(std::future::ready(answer)),
+            None => Box::pin(pending()),
         }
-        writeln!(out, "{})", answer(dice, name, &mut texts)).unwrap();
     }
-    out + &texts.data
 }
 
-/// Texts of a guest, in its memory.
-struct Texts {
-    at: usize,
-    data: String,
+fn answer(body: &str) -> CallAnswer {
+    CallAnswer { status: 200, headers: Vec::new(), body: body.as_bytes().to_vec() }
 }
 
-impl Texts {
-    /// Puts a text down; answers address and length in text.
-    fn put(&mut self, text: &str) -> String {
-        let at = self.at;
-        let len = wat_len(text);
-        writeln!(self.data, "(data (i32.const {at}) \"{text}\")").unwrap();
-        self.at += len.next_multiple_of(16).max(16);
-        format!("(i32.const {at}) (i32.const {len})")
-    }
+fn granted() -> Grants {
+    Grants { endpoints: ["erp".to_owned()].into_iter().collect(), ..grants() }
+}
 
-    /// Puts down a list of pairs of texts.
-    fn put_pairs(&mut self, pairs: &[(&str, &str)]) -> String {
-        let mut words = String::new();
-        for (name, value) in pairs {
-            for text in [name, value] {
-                let at = u32::try_from(self.at).unwrap();
-                let len = u32::try_from(wat_len(text)).unwrap();
-                self.put(text);
-                for byte in at.to_le_bytes().into_iter().chain(len.to_le_bytes()) {
-                    write!(words, "\\{byte:02x}").unwrap();
-                }
-            }
+/// A plugin that may call, with the guest's `$speak` in a phase.
+async fn caller(fields: &str, phase: Phase, limits: Limits) -> Plugin {
+    let source = source(component(&speaking(fields, phase)));
+    load_source(Source { grants: granted(), limits, ..source }).await.unwrap()
+}
+
+/// What a guest tells of its call.
+async fn told(plugin: &Plugin, desk: &Desk) -> String {
+    let stop = match plugin.run(input(), Box::new(desk.clone())).await.result {
+        Ok(_) => {
+            let after = plugin.run_after(input(), commit(), Box::new(desk.clone())).await;
+            after.result.unwrap_err()
         }
-        let at = self.at;
-        self.put(&words);
-        format!("(i32.const {at}) (i32.const {})", pairs.len())
-    }
-}
-
-/// The bytes of a text whose bytes beyond the plain ones are written as `\xx`, `\\` apart.
-fn wat_len(text: &str) -> usize {
-    let (mut len, mut rest) = (0, text);
-    while let Some(first) = rest.chars().next() {
-        let skip = match first {
-            '\\' if rest.starts_with("\\\\") => 2,
-            '\\' => 3,
-            _ => first.len_utf8(),
-        };
-        rest = &rest[skip..];
-        len += 1;
-    }
-    len
-}
-
-fn call(dice: &mut Dice, texts: &mut Texts, out: &mut String) {
-    let number = dice.below(IMPORTS.len());
-    let (_, _, args, answer) = IMPORTS[number];
-    let args: Vec<String> = args.iter().map(|arg| argument(dice, *arg, texts)).collect();
-    let call = format!("(call $f{number} {})", args.join(" "));
-    let line = if answer.is_empty() { call } else { format!("(drop {call})") };
-    writeln!(out, "  {line}").unwrap();
-}
-
-fn argument(dice: &mut Dice, arg: Arg, texts: &mut Texts) -> String {
-    match arg {
-        Text(_) | Pairs if dice.seldom() && dice.seldom() => anywhere(dice) + &anywhere(dice),
-        Text(kinds) => {
-            // The first ones are good.
-            let kinds = if dice.seldom() { kinds } else { &kinds[..kinds.len().min(3)] };
-            texts.put(dice.pick(kinds))
-        }
-        Small if dice.seldom() && dice.seldom() => anywhere(dice),
-        Small => format!("(i32.const {})", dice.below(3)),
-        Pairs => {
-            let all = [("ledger", "l-1"), ("orders", "o-1"), ("ledger", "l-2"), ("x-a", "v")];
-            let from = dice.below(all.len());
-            texts.put_pairs(&all[from..from + dice.below(all.len() - from + 1)])
-        }
-        Answer if dice.seldom() && dice.seldom() => anywhere(dice),
-        Answer => "(i32.const 2048)".to_owned(),
-    }
-}
-
-fn anywhere(dice: &mut Dice) -> String {
-    let at = match dice.below(4) {
-        0 => dice.below(64),
-        1 => 131_072 - dice.below(64),
-        2 => 0xffff_ffff - dice.below(64),
-        _ => dice.below(131_072),
+        Err(stop) => stop,
     };
-    format!(" (i32.const {at}) ")
+    match stop {
+        Stop::Ignore(text) => text,
+        Stop::Reject { code, message } => format!("{code}: {message}"),
+        other => panic!("expected a guest that speaks, found {other:?}"),
+    }
 }
 
-/// What a phase answers: mostly that it is well.
-fn answer(dice: &mut Dice, phase: &str, texts: &mut Texts) -> String {
-    match dice.below(30) {
-        0 => format!("(call $ignore {})", texts.put("nothing to do")),
-        1 => "(call $tell (i32.const 2048) (i32.const 2052))".to_owned(),
-        2 => anywhere(dice),
-        3 if phase == "next-state" => format!("(call $move {})", texts.put("P A I D")),
-        4 => "(unreachable)".to_owned(),
-        _ if phase == "next-state" => "(call $move (i32.const 312) (i32.const 4))".to_owned(),
-        _ => "(i32.const 0)".to_owned(),
+async fn says(fields: &str, desk: &Desk) -> String {
+    told(&caller(fields, Phase::Action, patient()).await, desk).await
+}
+
+/// `send.wat` with another text and its length.
+fn sending(data: u32, global: &str, value: &str) -> String {
+    let escaped: String = value.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    let mut lines: Vec<String> = Vec::new();
+    for line in text("send.wat").lines() {
+        if line.starts_with(&format!("(data (i32.const {data})")) {
+            lines.push(format!("(data (i32.const {data}) \"{escaped}\")"));
+        } else if line.starts_with(&format!("(global ${global} ")) {
+            lines.push(format!("(global ${global} i32 (i32.const {}))", value.len()));
+        } else {
+            lines.push(line.to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
+fn to_path(path: &str) -> String {
+    sending(4096, "path_len", path)
+}
+
+fn with_global(fields: &str, global: &str, value: u32) -> String {
+    let lines = fields.lines().map(|line| {
+        if line.starts_with(&format!("(global ${global} ")) {
+            format!("(global ${global} i32 (i32.const {value}))")
+        } else {
+            line.to_owned()
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `send.wat`, sending twice.
+fn twice() -> String {
+    text("send.wat").replace("$speak", "$told").replace("$twice", "$speak")
+}
+
+#[tokio::test]
+async fn endpoints_may_be_called_in_action_and_after_alone() {
+    for (name, phase) in PHASES {
+        let desk = Desk::good();
+        let plugin = caller(&text("send.wat"), phase, patient()).await;
+        let (expected, asked) = match phase {
+            Phase::Action | Phase::After => ("fine".to_owned(), 1),
+            _ => (format!("denied: {name} may not call endpoints"), 0),
+        };
+        assert_eq!((told(&plugin, &desk).await, desk.asked().len()), (expected, asked), "{phase}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_arrives_as_the_guest_made_it() {
+    let desk = Desk::good();
+    assert_eq!(says(&text("send.wat"), &desk).await, "fine");
+    let asked = desk.asked();
+    let [request] = asked.as_slice() else { panic!("expected one, found {asked:?}") };
+    let expected = CallRequest {
+        endpoint: "erp".to_owned(),
+        method: Method::Post,
+        path: "/orders".to_owned(),
+        headers: vec![("accept".to_owned(), "text".to_owned())],
+        body: b"{}".to_vec(),
+        name: CallName::Made { phase: Phase::Action, ordinal: 1 },
+        phase: Phase::Action,
+        mode: RunMode::Live,
+        timeout_ms: 60_000,
+        answer_bytes_max: 262_144,
+    };
+    assert_eq!(*request, expected);
+}
+
+#[tokio::test]
+async fn calls_are_known_by_their_place_or_by_a_key_of_their_own() {
+    let made = |ordinal| CallName::Made { phase: Phase::Action, ordinal };
+    let twice = twice();
+    let desk = Desk::good();
+    assert_eq!(says(&twice, &desk).await, "fine");
+    let names: Vec<_> = desk.asked().into_iter().map(|request| request.name).collect();
+    assert_eq!(names, [made(1), made(2)]);
+
+    let desk = Desk::good();
+    assert_eq!(says(&with_global(&twice, "with_key", 1), &desk).await, "fine");
+    let names: Vec<_> = desk.asked().into_iter().map(|request| request.name).collect();
+    assert_eq!(names, [CallName::Own("key-1".to_owned()), CallName::Own("key-1".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_key_that_injects_is_invalid() {
+    for key in ["a b", "a\r\nhost: b", "", "订单"] {
+        let desk = Desk::good();
+        let fields = with_global(&sending(1280, "key_len", key), "with_key", 1);
+        assert!(says(&fields, &desk).await.starts_with("invalid: an idempotency key"), "{key:?}");
+        assert!(desk.asked().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_granted_is_denied() {
+    let desk = Desk::good();
+    let fields = text("send.wat").replace("\"erp\"", "\"crm\"");
+    assert_eq!(says(&fields, &desk).await, "denied: endpoint `crm` is not granted");
+    let fields = text("send.wat").replace("\"erp\"", "\"../\"");
+    assert!(says(&fields, &desk).await.starts_with("invalid: an endpoint is"));
+    assert!(desk.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_run_whose_outside_calls_nobody_is_denied() {
+    let plugin = caller(&text("send.wat"), Phase::Action, patient()).await;
+    let stop = plugin.run(input(), Box::new(Ledger::default())).await.result.unwrap_err();
+    let Stop::Reject { code, message } = stop else { panic!("found {stop:?}") };
+    assert_eq!(
+        (code.as_str(), message.as_str()),
+        ("denied", "endpoint `erp` is not called in this run")
+    );
+    // Without any grant it does not even get there.
+    let plugin = load(component(&speaking(&text("send.wat"), Phase::Action))).await;
+    assert_eq!(said_by(&plugin).await, "denied: endpoint `erp` is not granted");
+}
+
+#[tokio::test]
+async fn a_path_is_normalised_and_tricks_are_invalid() {
+    let desk = Desk::good();
+    assert_eq!(says(&to_path("/%6frders/%e8%ae%a2?a=b"), &desk).await, "fine");
+    assert_eq!(desk.asked()[0].path, "/orders/%E8%AE%A2?a=b");
+    for path in [
+        "orders",
+        "http://evil.example/",
+        "//evil.example/",
+        "/../admin",
+        "/%2e%2e/admin",
+        "/a/..;/admin",
+        "/a%2f..%2fadmin",
+        "/%252e%252e/admin",
+        "/a\r\nhost: evil",
+        "/a%0d%0ahost:%20evil",
+        "/a\0b",
+        "/a#b",
+        "/\\evil.example/",
+    ] {
+        let desk = Desk::good();
+        assert!(says(&to_path(path), &desk).await.starts_with("invalid: "), "{path:?}");
+        assert!(desk.asked().is_empty(), "{path:?}");
+    }
+}
+
+#[tokio::test]
+async fn headers_that_inject_are_invalid_and_those_of_the_host_are_denied() {
+    for value in ["a\r\nhost: b", "a\nb", "a\0b"] {
+        let desk = Desk::good();
+        assert!(says(&sending(1152, "value_len", value), &desk).await.starts_with("invalid: "));
+        assert!(desk.asked().is_empty(), "{value:?}");
+    }
+    for name in ["a: b\r\nx", "a b", ""] {
+        let desk = Desk::good();
+        assert!(says(&sending(1088, "name_len", name), &desk).await.starts_with("invalid: "));
+        assert!(desk.asked().is_empty(), "{name:?}");
+    }
+    for name in ["Host", "AUTHORIZATION", "Content-Length", "idempotency-key", "Cookie", "TE"] {
+        let desk = Desk::good();
+        let said = says(&sending(1088, "name_len", name), &desk).await;
+        assert!(said.starts_with("denied: header `"), "{name}: {said}");
+        assert!(desk.asked().is_empty(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_may_send_so_many_requests_and_no_more() {
+    let twice = twice();
+    let with_limit = async |http_requests| {
+        let desk = Desk::good();
+        let limits = Limits { http_requests, ..patient() };
+        let said = told(&caller(&twice, Phase::Action, limits).await, &desk).await;
+        (said, desk.asked().len())
+    };
+    assert_eq!(with_limit(2).await, ("fine".to_owned(), 2));
+    assert_eq!(with_limit(1).await, ("quota: more than 1 requests in this run".to_owned(), 1));
+}
+
+#[tokio::test]
+async fn a_guest_that_sends_for_ever_is_stopped() {
+    let flood = format!("{}\n{}", text("send.wat"), text("flood_requests.wat"));
+    let desk = Desk::good();
+    let source = source(component(&attacking(&flood, Phase::Action)));
+    let plugin = load_source(Source { grants: granted(), ..source }).await.unwrap();
+    match plugin.run(input(), Box::new(desk.clone())).await.result {
+        Err(Stop::Fault(fault)) => {
+            assert_eq!((fault.kind, fault.phase), (FaultKind::Quota, Phase::Action), "{fault}");
+        }
+        other => panic!("expected a fault, found {other:?}"),
+    }
+    assert_eq!(desk.asked().len(), 20);
+    neighbour_works().await;
+}
+
+#[tokio::test]
+async fn a_request_has_at_most_so_many_bytes() {
+    // "/orders", "accept", "text" and "{}" are 19.
+    let with_limit = async |http_request_bytes| {
+        let limits = Limits { http_request_bytes, ..patient() };
+        let desk = Desk::good();
+        told(&caller(&text("send.wat"), Phase::Action, limits).await, &desk).await
+    };
+    assert_eq!(with_limit(19).await, "fine");
+    assert_eq!(with_limit(18).await, "quota: request has 19 bytes, limit is 18");
+}
+
+#[tokio::test]
+async fn what_the_endpoint_came_to_is_told_to_the_guest() {
+    let failed = |text: &str| CallError::Failed(text.to_owned());
+    for (error, expected) in [
+        (CallError::Timeout, "timeout".to_owned()),
+        (failed("refused"), "failed: refused".to_owned()),
+        (CallError::TooLarge, "too-large".to_owned()),
+        (CallError::Denied("not so".to_owned()), "denied: not so".to_owned()),
+        (CallError::Quota("too long".to_owned()), "quota: too long".to_owned()),
+    ] {
+        let desk = Desk::new(move |_| Some(Err(error.clone())));
+        assert_eq!(says(&text("send.wat"), &desk).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_differs_stops_the_guest_with_a_code_of_its_own() {
+    for (error, kind, code) in [
+        (CallError::Differs("was A".to_owned()), FaultKind::Differs, "calls.differs"),
+        (CallError::Host("lost".to_owned()), FaultKind::Host, "sandbox.host"),
+    ] {
+        let desk = Desk::new(move |_| Some(Err(error.clone())));
+        let plugin = caller(&text("send.wat"), Phase::Action, patient()).await;
+        match plugin.run(input(), Box::new(desk)).await.result {
+            Err(Stop::Fault(fault)) => {
+                assert_eq!((fault.kind, fault.kind.code()), (kind, code), "{fault}");
+            }
+            other => panic!("expected a fault, found {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn waiting_for_an_endpoint_counts_against_its_own_allowance() {
+    // The wait is longer than the phase may take, and ends when both allowances do.
+    let limits = Limits { action_ms: 50, http_ms: 100, outside_ms: 100, ..patient() };
+    let desk = Desk::new(|_| None);
+    let plugin = caller(&text("send.wat"), Phase::Action, limits).await;
+    assert_eq!(told(&plugin, &desk).await, "failed: the call was not recorded in time");
+    let asked: Vec<_> = desk.asked().iter().map(|request| request.timeout_ms).collect();
+    assert_eq!(asked, [100]);
+}
+
+#[tokio::test]
+async fn a_wish_for_less_time_is_heard() {
+    let desk = Desk::good();
+    assert_eq!(says(&with_global(&text("send.wat"), "with_timeout", 1), &desk).await, "fine");
+    assert_eq!(desk.asked()[0].timeout_ms, 40);
+}
+
+#[tokio::test]
+async fn an_allowance_that_is_used_up_calls_nobody() {
+    let twice = twice();
+    let limits = Limits { http_ms: 30, outside_ms: 30, ..patient() };
+    let desk = Desk::new(|_| None);
+    let plugin = caller(&twice, Phase::Action, limits).await;
+    let said = told(&plugin, &desk).await;
+    assert_eq!(said, "quota: more than 30 ms of waiting for endpoints in this run");
+    assert_eq!(desk.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_text_is_handed_over_as_bytes() {
+    // The case of the body stands at 2064: 0 for none, 1 for a text, 2 for bytes.
+    let fields = format!(
+        "{}\n(data (i32.const 1440) \"012\")",
+        text("send.wat").replace(
+            "(return (call $ignore (i32.load (i32.const 2068)) (i32.load (i32.const 2072))))",
+            "(return (call $ignore (i32.add (i32.const 1440) (i32.load8_u (i32.const 2064))) \
+             (i32.const 1)))"
+        )
+    );
+    for (body, case) in [(vec![], "0"), (b"text".to_vec(), "1"), (vec![0xff, 0xfe], "2")] {
+        let desk = Desk::new(move |_| Some(Ok(CallAnswer { body: body.clone(), ..answer("") })));
+        assert_eq!(says(&fields, &desk).await, case);
     }
 }

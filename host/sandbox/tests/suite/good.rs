@@ -104,9 +104,9 @@ async fn a_swap_lets_a_run_keep_its_plugin() {
         event_type: "payment.succeeded",
         state: Some("OPEN"),
     };
-    let picked = in_force.current().pick(key).unwrap();
+    let picked = in_force.current().pick(key, None).unwrap();
     in_force.swap(Registry::default());
-    assert!(in_force.current().pick(key).is_none());
+    assert!(in_force.current().pick(key, None).is_none());
     assert!(picked.run(input(), Box::new(Ledger::default())).await.result.is_ok());
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn patient() -> Limits {
         save_ms: 60_000,
         after_ms: 60_000,
         outside_ms: 60_000,
+        http_ms: 60_000,
         ..Limits::default()
     }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod attacks;
+mod babble;
 mod calls;
 mod good;
 mod guest;

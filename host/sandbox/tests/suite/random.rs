@@ -10,7 +10,7 @@ use callgate_sandbox::load::{LoadError, Source};
 use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::run::{Draft, Report, Stop};
 
-use crate::calls::{self, Dice};
+use crate::babble::{self, Dice};
 use crate::guest::{
     PHASES, component, embed, file, load_source, module, neighbour_works, patient, run, run_after,
     sandbox, source, text,
@@ -137,14 +137,14 @@ async fn meet_all(count: u32, mut make: impl FnMut(&mut Dice) -> Option<Vec<u8>>
 
 #[tokio::test]
 async fn random_modules_harm_nobody() {
-    let shape = wat::parse_str(module(&calls::imports())).unwrap();
+    let shape = wat::parse_str(module(&babble::imports())).unwrap();
     let tally = meet_all(MODULES, |dice| smith(dice, &shape)).await;
     assert!(tally.stopped + tally.through > tally.refused, "too few of them run: {tally:?}");
 }
 
 #[tokio::test]
 async fn random_calls_of_the_contract_harm_nobody() {
-    let tally = meet_all(CALLERS, |dice| Some(component(&calls::guest(dice)))).await;
+    let tally = meet_all(CALLERS, |dice| Some(component(&babble::guest(dice)))).await;
     assert!(tally.through > 0, "none of them is through: {tally:?}");
     assert_eq!(tally.refused, 0, "{tally:?}");
 }
@@ -211,7 +211,7 @@ fn smith(dice: &mut Dice, shape: &[u8]) -> Option<Vec<u8>> {
 
 #[test]
 fn every_phase_is_among_the_exports_of_a_random_module() {
-    let shape = module(&calls::imports());
+    let shape = module(&babble::imports());
     for (name, phase) in PHASES {
         assert!(shape.contains(&format!("phases@0.1.0#{name}")), "{phase}");
         assert_ne!(phase, Phase::Describe);

@@ -87,6 +87,7 @@ pub(crate) fn settlement(job: &Job, outcome: Outcome) -> Settlement {
         spent: Spent {
             duration_us: 1_500,
             phases: r#"[{"phase":"check","fuel":1000,"duration_us":900}]"#.to_owned(),
+            inputs: None,
         },
         due_at: at(0),
     }

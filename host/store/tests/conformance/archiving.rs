@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use callgate_core::outcome::Outcome;
 use callgate_store::{
-    ArchiveReader, ArchivedRow, InboxState, Receipt, Retention, RetentionSettings, Step, Store,
+    ArchiveReader, InboxState, PlainRow, Receipt, Retention, RetentionSettings, Step, Store,
     StoredNotification,
 };
 use serde_json::json;
@@ -18,18 +18,20 @@ use crate::house::House;
 /// A mistake in the settings.
 type Change = fn(&mut RetentionSettings);
 
-const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// Ten days in milliseconds after the beginning of the stories.
-const LATER: i64 = 10 * DAY_MS;
+pub(crate) const LATER: i64 = 10 * DAY_MS;
 
-fn settings(folder: &Path) -> RetentionSettings {
+pub(crate) fn settings(folder: &Path) -> RetentionSettings {
     RetentionSettings {
         enabled: true,
         archive_dir: folder.to_owned(),
         host_name: "host-a".to_owned(),
         age_days: 5,
         keys_days: 0,
+        events_days: 0,
+        file_rows: 1_000,
         step_rows: 3,
         pause_ms: 0,
         look_ms: 1_000,
@@ -37,11 +39,11 @@ fn settings(folder: &Path) -> RetentionSettings {
 }
 
 fn retention(store: &Store, folder: &Path, owner: &str) -> Retention {
-    Retention::new(store.clone(), settings(folder), owner.to_owned()).unwrap()
+    Retention::new(store.clone(), settings(folder), owner.to_owned(), Vec::new()).unwrap()
 }
 
 /// Stores notifications of one order and finishes them at a moment.
-async fn finished(store: &Store, names: std::ops::Range<usize>, ms: i64) -> Vec<String> {
+pub(crate) async fn finished(store: &Store, names: std::ops::Range<usize>, ms: i64) -> Vec<String> {
     let mut ids = Vec::new();
     for n in names {
         let callback = payment(&format!("d{n}"), "o1", &format!("t{n}"));
@@ -65,11 +67,12 @@ async fn through(retention: &mut Retention, ms: i64) -> (u64, u64) {
                 emptied += rows;
             }
             Step::Forgotten(rows) => forgotten += rows,
+            Step::Removed(_) => panic!("events stay"),
         }
     }
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<_> = entries.collect();
     found.sort();
@@ -77,7 +80,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Every archived row by its id; each stands in one file, once.
-fn archived(folder: &Path) -> BTreeMap<String, ArchivedRow> {
+fn archived(folder: &Path) -> BTreeMap<String, PlainRow> {
     let mut rows = BTreeMap::new();
     for file in files(folder) {
         for row in ArchiveReader::open(&file).unwrap() {
@@ -89,7 +92,7 @@ fn archived(folder: &Path) -> BTreeMap<String, ArchivedRow> {
     rows
 }
 
-fn agrees(row: &ArchivedRow, stored: &StoredNotification, raw: &[u8]) {
+fn agrees(row: &PlainRow, stored: &StoredNotification, raw: &[u8]) {
     let told = &stored.notification;
     for (column, value) in [
         ("id", json!(stored.id)),
@@ -126,7 +129,7 @@ pub(crate) async fn an_archive_reads_back_to_the_same_content(house: &House) {
     let rows = archived(folder.path());
     assert_eq!((rows.len(), files(folder.path()).len()), (7, 1));
     let name = files(folder.path())[0].file_name().unwrap().to_str().unwrap().to_owned();
-    assert_eq!(name, "inbox-2026-11-21-host-a-0001.jsonl.zst");
+    assert_eq!(name, "inbox-2026-11-21-host-a-a-0001.jsonl.zst");
     for (stored, raw) in &before {
         agrees(&rows[&stored.id], stored, raw);
         let after = store.notification(&stored.id).await.unwrap().unwrap();
@@ -134,6 +137,9 @@ pub(crate) async fn an_archive_reads_back_to_the_same_content(house: &House) {
         assert_eq!((after.notification.body.as_str(), after.headers.as_str()), ("", ""));
         assert_eq!((after.notification.payer, after.scratch), (None, None));
         assert_eq!(store.raw_callback(&stored.id).await.unwrap(), None);
+        let attempts = rows[&stored.id]["attempts_ended"].as_array().unwrap();
+        assert_eq!((attempts.len(), &attempts[0]["fuel"]), (1, &json!(1_000)));
+        assert!(store.inspect(&stored.id).await.unwrap().unwrap().attempts.is_empty());
         assert_eq!(after.notification.meaning_key, stored.notification.meaning_key);
     }
 }
@@ -168,7 +174,8 @@ pub(crate) async fn keys_are_forgotten_only_after_their_time(house: &House) {
     register(&store, "o1").await;
     let ids = finished(&store, 0..5, 0).await;
     let forgetting = RetentionSettings { keys_days: 40, ..settings(folder.path()) };
-    let mut forgetting = Retention::new(store.clone(), forgetting, "a".to_owned()).unwrap();
+    let mut forgetting =
+        Retention::new(store.clone(), forgetting, "a".to_owned(), Vec::new()).unwrap();
     assert_eq!(through(&mut forgetting, 39 * DAY_MS).await, (5, 0));
     // A key that was heard again stays for as long again.
     store.accept(payment("d2", "o1", "t2"), at(39 * DAY_MS)).await.unwrap();
@@ -245,6 +252,40 @@ pub(crate) async fn a_row_that_a_days_file_lacks_gets_a_file_of_its_own(house: &
     assert_eq!((files(folder.path()).len(), archived(folder.path()).len()), (2, 3));
 }
 
+pub(crate) async fn a_day_with_many_rows_gets_several_files(house: &House) {
+    let (store, folder) = (house.open().await, tempfile::tempdir().unwrap());
+    register(&store, "o1").await;
+    finished(&store, 0..10, 0).await;
+    let small = RetentionSettings { file_rows: 4, ..settings(folder.path()) };
+    let mut small = Retention::new(store.clone(), small, "a".to_owned(), Vec::new()).unwrap();
+    assert_eq!(through(&mut small, LATER).await, (10, 0));
+    assert_eq!((files(folder.path()).len(), archived(folder.path()).len()), (3, 10));
+}
+
+pub(crate) async fn hosts_of_one_name_share_a_folder(house: &House) {
+    let (store, folder) = (house.open().await, tempfile::tempdir().unwrap());
+    register(&store, "o1").await;
+    finished(&store, 0..6, 0).await;
+    let [one, two] = ["019ab-aaaa", "019ab-bbbb"];
+    let mut first = retention(&store, folder.path(), one);
+    while !matches!(first.step(at(LATER)).await.unwrap(), Step::Copied(_)) {}
+    // The first one is held up for longer than its lease, and goes on when the other is through.
+    let mut second = retention(&store, folder.path(), two);
+    assert_eq!(through(&mut second, LATER + 61_000).await, (6, 0));
+    let written = files(folder.path());
+    let name = written[0].file_name().unwrap().to_str().unwrap();
+    assert_eq!((written.len(), name), (1, "inbox-2026-11-21-host-a-bbbb-0001.jsonl.zst"));
+    loop {
+        match first.step(at(LATER + 200_000)).await {
+            Ok(Step::Idle) => break,
+            Ok(Step::Archived { .. }) => panic!("rows stand in two files"),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    assert_eq!(files(folder.path()), written);
+    assert_eq!(archived(folder.path()).len(), 6);
+}
+
 pub(crate) async fn what_was_archived_cannot_run_again(house: &House) {
     let (store, folder) = (house.open().await, tempfile::tempdir().unwrap());
     register(&store, "o1").await;
@@ -270,11 +311,12 @@ async fn a_wrong_setting_of_retention_is_named() {
     for (key, change) in wrong {
         let mut settings = settings(folder.path());
         change(&mut settings);
-        let error = Retention::new(store.clone(), settings, "a".to_owned()).unwrap_err();
+        let error =
+            Retention::new(store.clone(), settings, "a".to_owned(), Vec::new()).unwrap_err();
         assert!(error.to_string().contains(key), "{error}");
     }
     let right = RetentionSettings { keys_days: 30, ..settings(folder.path()) };
-    assert!(Retention::new(store, right, "a".to_owned()).is_ok());
+    assert!(Retention::new(store, right, "a".to_owned(), Vec::new()).is_ok());
 }
 
 #[tokio::test]

@@ -80,7 +80,8 @@ impl Cluster {
         assert_eq!(line.trim_end(), "done", "{order}: {}", self.log());
     }
 
-    fn log(&self) -> String {
+    /// What the server has logged so far.
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default()
     }
 }

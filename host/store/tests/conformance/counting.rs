@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use sqlx::{AnyConnection, Connection as _};
 
 use crate::acts::{at, paid, register, settlement};
+use crate::calling::{answered, begin, call, end};
 use crate::gateway::payment;
 use crate::house::House;
 
@@ -24,8 +25,9 @@ pub(crate) async fn a_group_costs_the_same_statements_whatever_its_size(house: &
         }
         let accepting = accept_all(house, &store, size).await;
         let (claiming, jobs) = claim_all(&store, size).await;
+        let (beginning, ending) = call_all(house, &store, &jobs).await;
         let settling = settle_all(house, &store, jobs).await;
-        costs.push([accepting, claiming, settling]);
+        costs.push([accepting, claiming, beginning, ending, settling]);
     }
     let alone = costs[0];
     assert!(costs.iter().all(|cost| *cost == alone), "{costs:?}");
@@ -46,7 +48,7 @@ fn cost(before: Tally, after: Tally, size: usize) -> u64 {
 }
 
 /// Holds the database while everybody asks, so that all but the first stand in line together.
-async fn in_line<T>(house: &House, asking: impl Future<Output = T>) -> T {
+pub(crate) async fn in_line<T>(house: &House, asking: impl Future<Output = T>) -> T {
     let url = &house.settings.url;
     let lock = if url.starts_with("sqlite") {
         "begin immediate"
@@ -80,6 +82,16 @@ async fn claim_all(store: &Store, size: usize) -> (u64, Vec<Job>) {
     let jobs = store.claim(request, at(2)).await.unwrap();
     assert_eq!(jobs.len(), size);
     (cost(before, store.tally(), size), jobs)
+}
+
+async fn call_all(house: &House, store: &Store, jobs: &[Job]) -> (u64, u64) {
+    let before = store.tally();
+    let asked = jobs.iter().map(|job| begin(store, call(job, "action.1", 'a'), 2));
+    in_line(house, join_all(asked)).await;
+    let begun = store.tally();
+    let asked = jobs.iter().map(|job| end(store, job, ("action.1", 1), answered(200, "")));
+    in_line(house, join_all(asked)).await;
+    (cost(before, begun, jobs.len()), cost(begun, store.tally(), jobs.len()))
 }
 
 async fn settle_all(house: &House, store: &Store, jobs: Vec<Job>) -> u64 {

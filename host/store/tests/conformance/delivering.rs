@@ -1,7 +1,8 @@
 //! Stories of sinks: whose turn it is, how far they have come, and what is kept for later.
 
 use callgate_store::{
-    DeadLetters, DeliveryState, KeptDelivery, SinkHold, SinkRecord, SinkStart, SinkStep, Store,
+    AuditQuery, DeadAct, DeadLetters, DeliveryState, KeptDelivery, SinkHold, SinkRecord, SinkStart,
+    SinkStep, Store, StoreError,
 };
 
 use crate::acts::{accept, at, claim_one, paid, reason, register, settle, settlement};
@@ -122,6 +123,44 @@ pub(crate) async fn what_a_sink_did_not_take_is_there_for_the_next_host(house: &
     assert!(other.waiting_deliveries("erp", 10).await.unwrap().is_empty());
 }
 
+async fn redeliver(store: &Store, which: DeadLetters, ms: i64) -> Result<i64, StoreError> {
+    let words = ("ada", "the consumer is mended");
+    store.dead_letter_act((which, DeadAct::Redeliver), words, at(ms)).await
+}
+
+pub(crate) async fn dead_letters_are_given_up_and_every_act_is_written_down(house: &House) {
+    let store = house.open().await;
+    let places = events(&store, &["o1", "o2"]).await;
+    held(&store, step("one", None), 10).await;
+    let mut write = record(1, places[1]);
+    for place in &places {
+        write.kept.push(kept(&store, *place, DeliveryState::Dead).await);
+    }
+    held(&store, step("one", Some(write)), 11).await;
+    let standing = store.sinks().await.unwrap();
+    assert_eq!((standing.len(), standing[0].name.as_str()), (1, "erp"));
+    assert_eq!((standing[0].dead, standing[0].waiting), (2, 0));
+    assert_eq!((standing[0].cursor, standing[0].last_seq), (places[1], places[1]));
+    let id = store.event_at(places[0]).await.unwrap().unwrap().event.id;
+    let one = DeadLetters { event_id: Some(id.clone()), ..dead_letters(10) };
+    let words = ("ada", "told them by telephone");
+    let given_up = store.dead_letter_act((one, DeadAct::Discard), words, at(12)).await.unwrap();
+    assert_eq!((given_up, store.dead_letter_count("erp").await.unwrap()), (1, 1));
+    assert_eq!(redeliver(&store, dead_letters(10), 13).await.unwrap(), 1);
+    let audit = store.audit(&AuditQuery { limit: 10, ..AuditQuery::default() }).await.unwrap();
+    let told: Vec<_> =
+        audit.iter().map(|one| [&one.act, &one.target, &one.result].map(String::as_str)).collect();
+    assert_eq!(
+        told,
+        [
+            ["sinks.redeliver", "erp", "1 dead letters of erp"],
+            ["sinks.discard", &id, "1 dead letters of erp"],
+        ]
+    );
+    let silent = store.dead_letter_act((dead_letters(1), DeadAct::Discard), ("ada", ""), at(14));
+    assert_eq!(silent.await.unwrap_err().code(), "store.invalid");
+}
+
 pub(crate) async fn dead_letters_are_listed_and_sent_again(house: &House) {
     let store = house.open().await;
     let places = events(&store, &["o1", "o2", "o3"]).await;
@@ -140,10 +179,10 @@ pub(crate) async fn dead_letters_are_listed_and_sent_again(house: &House) {
     let next = DeadLetters { after_seq: places[1], ..dead_letters(2) };
     assert_eq!(store.dead_letters(&next).await.unwrap().len(), 1);
     let nobody = DeadLetters { business: Some("NOBODY".to_owned()), ..dead_letters(10) };
-    assert_eq!(store.redeliver(nobody, at(20)).await.unwrap(), 0);
+    assert_eq!(redeliver(&store, nobody, 20).await.unwrap(), 0);
     let one = DeadLetters { event_id: Some(page[1].event.event.id.clone()), ..dead_letters(10) };
-    assert_eq!(store.redeliver(one.clone(), at(21)).await.unwrap(), 1);
-    assert_eq!(store.redeliver(one, at(22)).await.unwrap(), 0, "it waits already");
+    assert_eq!(redeliver(&store, one.clone(), 21).await.unwrap(), 1);
+    assert_eq!(redeliver(&store, one, 22).await.unwrap(), 0, "it waits already");
     let waiting = store.waiting_deliveries("erp", 10).await.unwrap();
     assert_eq!((waiting.len(), waiting[0].seq), (1, places[1]));
     assert_eq!((waiting[0].attempts, waiting[0].due_at), (0, at(21)));
@@ -151,7 +190,7 @@ pub(crate) async fn dead_letters_are_listed_and_sent_again(house: &House) {
     let (_, _, revision) = held(&store, step("one", None), 23).await;
     assert!(revision > 0, "the owner learns of it");
     for limit in [0, 1_001] {
-        let error = store.redeliver(dead_letters(limit), at(24)).await.unwrap_err();
+        let error = redeliver(&store, dead_letters(limit), 24).await.unwrap_err();
         assert_eq!(error.code(), "store.invalid");
     }
 }

@@ -35,6 +35,12 @@ impl House {
         Some(Self { settings, _folder: None })
     }
 
+    /// A database that somebody else made.
+    pub(crate) fn at(url: String) -> Self {
+        let settings = Settings { url, ..Settings::default() };
+        Self { settings, _folder: None }
+    }
+
     /// Opens the store; a second one is another host.
     pub(crate) async fn open(&self) -> Store {
         Store::open(&self.settings).await.unwrap()

@@ -21,7 +21,15 @@ mod accepting;
 
 mod claiming;
 
+mod holding;
+
 mod settling;
+
+mod lost;
+
+mod unreadable;
+
+mod weighing;
 
 mod registering;
 
@@ -30,7 +38,14 @@ mod delivering;
 mod opening;
 
 mod archiving;
+
+mod archiving_events;
+
+mod calling;
+
 mod operating;
+
+mod recording;
 
 mod copying;
 
@@ -41,7 +56,15 @@ mod model;
 
 mod random;
 
+mod plugins;
+
 mod crowd;
+
+mod filling;
+
+mod working;
+
+mod planning;
 
 /// Tells each story twice.
 macro_rules! stories {
@@ -89,6 +112,10 @@ stories! {
         a_deferred_notification_lets_its_order_go_on
         ten_hosts_that_claim_one_order_get_it_once
         a_claim_that_finds_nothing_is_empty;
+    holding:
+        what_is_held_spends_nothing_and_keeps_its_place
+        what_is_held_is_called_back_by_plugin_and_number
+        a_last_phase_is_held_and_called_back_too;
     settling:
         an_advance_writes_state_documents_history_and_events_together
         a_meaning_advances_its_order_once
@@ -103,6 +130,20 @@ stories! {
         a_settlement_that_makes_no_sense_spoils_no_neighbour
         events_keep_the_order_of_commits
         a_run_that_keeps_the_state_uses_its_meaning_up;
+    lost:
+        a_lost_lease_takes_nothing_from_the_one_that_holds
+        a_lost_lease_of_a_last_phase_takes_nothing_from_the_one_that_holds
+        a_settlement_that_makes_no_sense_leaves_its_lease_to_the_next_one
+        a_last_phase_that_runs_again_is_told_the_facts_of_its_commit;
+    unreadable:
+        a_notification_that_cannot_be_read_goes_to_review_and_its_neighbours_run
+        a_state_of_a_newer_host_goes_to_review
+        an_order_that_cannot_be_read_stops_no_other
+        a_replay_that_cannot_be_read_holds_up_no_other;
+    weighing:
+        a_group_is_bounded_in_bytes
+        the_line_is_bounded_in_bytes
+        what_is_larger_than_every_bound_is_stored_alone;
     registering:
         a_registration_repeated_is_the_same
         every_field_that_differs_is_named
@@ -118,6 +159,7 @@ stories! {
         one_host_at_a_time_delivers_to_a_sink
         what_a_sink_did_not_take_is_there_for_the_next_host
         dead_letters_are_listed_and_sent_again
+        dead_letters_are_given_up_and_every_act_is_written_down
         hosts_that_step_many_sinks_at_once_do_not_wait_for_each_other;
     operating:
         every_attempt_is_kept_with_its_reason_and_its_phases
@@ -129,6 +171,13 @@ stories! {
         a_replay_of_many_keeps_its_rate_and_takes_each_once
         a_cancelled_replay_takes_no_further_step
         replaying_one_for_ever_keeps_the_last_attempts;
+    recording:
+        what_a_run_was_told_is_read_back_page_by_page
+        of_several_runs_the_last_one_is_read
+        retention_takes_what_runs_were_told_with_the_content
+        a_database_of_another_schema_is_not_read
+        costs_are_read_from_the_last_notification_on
+        a_shadow_is_started_reported_of_and_stopped;
     archiving:
         an_archive_reads_back_to_the_same_content
         a_repeat_after_archiving_is_still_seen
@@ -138,12 +187,39 @@ stories! {
         a_crash_at_any_step_loses_nothing_and_doubles_nothing
         a_crash_between_archive_and_removal_is_mended_from_the_file
         a_row_that_a_days_file_lacks_gets_a_file_of_its_own
+        a_day_with_many_rows_gets_several_files
+        hosts_of_one_name_share_a_folder
         what_was_archived_cannot_run_again;
+    archiving_events:
+        an_event_goes_when_every_sink_is_past_it
+        a_sink_that_nobody_has_any_more_keeps_no_event
+        a_dead_letter_keeps_its_event
+        a_crash_at_any_step_loses_no_event;
+    calling:
+        a_call_is_answered_from_the_log_ever_after
+        a_call_whose_end_nobody_knows_is_sent_again_with_its_key
+        only_the_last_call_is_sent_again_and_only_without_success
+        something_else_under_a_name_that_is_taken_is_never_answered
+        what_was_refused_may_be_asked_otherwise_under_another_key
+        an_answer_that_was_too_large_is_asked_for_again_by_who_takes_more
+        who_lost_the_lease_calls_nobody
+        a_call_lengthens_the_lease_and_never_shortens_it
+        two_hosts_that_work_on_many_calls_do_not_wait_for_each_other
+        calls_leave_with_the_content_of_their_notification;
     counting:
         a_group_costs_the_same_statements_whatever_its_size;
     random:
         thousands_of_random_stories_agree_with_a_small_model
         a_difference_is_found_and_cut_down_to_a_few_acts;
+    plugins:
+        a_version_is_pushed_once_and_never_changes
+        rollbacks_lead_back_step_by_step_to_the_configuration
+        of_two_operators_one_is_told_to_look_again
+        a_retired_version_is_never_activated_again
+        a_canary_is_tried_changed_promoted_or_stopped
+        a_canary_that_fails_too_often_is_stopped_by_what_all_hosts_counted
+        a_canary_that_goes_bad_late_is_judged_by_its_last_minutes
+        every_host_says_what_it_has_in_force;
     crowd:
         three_hosts_and_shuffled_repeats_pay_every_order_once;
 }

@@ -43,6 +43,10 @@ pub(crate) struct Row {
     pub(crate) seen: i64,
     /// Whether its processor put it off the last time.
     pub(crate) deferred: bool,
+    /// Whether it waits for its plugin.
+    pub(crate) held: bool,
+    /// Whether it has come to its plugin.
+    pub(crate) ran: bool,
 }
 
 /// What the model keeps of an order.
@@ -69,6 +73,7 @@ pub(crate) fn kind(outcome: &Outcome) -> &'static str {
         Outcome::Retry(_) => "retry",
         Outcome::Defer(_) => "defer",
         Outcome::Review(_) => "review",
+        Outcome::Hold { .. } => "hold",
     }
 }
 

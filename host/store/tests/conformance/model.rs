@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use callgate_core::outcome::{Draft, Outcome};
 use callgate_store::{
-    ClaimRequest, InboxState, Job, Receipt, Registered, Settings, Settled, Settlement, Store,
-    SubjectSeen,
+    ClaimRequest, HELD_FULL, InboxState, Job, Receipt, Registered, Settings, Settled, Settlement,
+    Store, SubjectSeen,
 };
 
 use crate::acts::{advance, at, event, order, reason, settlement, state};
@@ -161,6 +161,8 @@ impl<'a> Story<'a> {
             attempt: 0,
             seen: 1,
             deferred: false,
+            held: false,
+            ran: false,
         });
         Ok(())
     }
@@ -180,6 +182,7 @@ impl<'a> Story<'a> {
                 && (leased(first)
                     || ((first.received, &first.id) < (row.received, &row.id)
                         && (due(first)
+                            || (first.held && row.ran)
                             || (first.due.is_some()
                                 && first.state != InboxState::Parked
                                 && !first.deferred
@@ -249,7 +252,10 @@ impl<'a> Story<'a> {
                 _ => Outcome::Park(reason("order.unknown")),
             };
         };
-        match self.dice.below(6) {
+        match self.dice.below(7) {
+            6 => {
+                Outcome::Hold { reason: reason(HELD_FULL), plugin: "shop/order-payment".to_owned() }
+            }
             5 => Outcome::Defer(reason("later")),
             0 => Outcome::Keep(reason("kept")),
             1 => Outcome::Retry(reason("busy")),
@@ -288,7 +294,7 @@ impl<'a> Story<'a> {
         let meaning = (row.subject.clone(), row.meaning.clone());
         let (change, settled) = match (&settling.outcome, order) {
             (_, Some(_)) if settling.subject == SubjectSeen::Absent => (again, Settled::Released),
-            (Outcome::Retry(_) | Outcome::Defer(_), order) => {
+            (Outcome::Retry(_) | Outcome::Defer(_) | Outcome::Hold { .. }, order) => {
                 ((InboxState::Ready, Some(now + 50)), standing(order, 0))
             }
             (Outcome::Park(_), order) => {
@@ -312,6 +318,9 @@ impl<'a> Story<'a> {
             }
         };
         (row.state, row.due) = change;
+        row.ran = true;
+        row.held =
+            matches!((&settling.outcome, &settled), (Outcome::Hold { .. }, Settled::Done { .. }));
         if !matches!(settled, Settled::Conflict | Settled::Released) {
             row.deferred = matches!(settling.outcome, Outcome::Defer(_));
         }

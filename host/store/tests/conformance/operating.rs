@@ -3,7 +3,8 @@
 use callgate_core::outcome::Outcome;
 use callgate_store::{
     ATTEMPTS_KEPT, Act, Acted, AfterEnd, AfterPhase, AfterSettlement, AuditQuery, Cancelled,
-    Filter, InboxState, Instruction, MeaningUse, NewReplay, ReplayState, Settled, Spent, Store,
+    Filter, Found, InboxState, Instruction, MeaningUse, NewReplay, ReplayState, Settled, Spent,
+    Store,
 };
 
 use crate::acts::{accept, at, claim, claim_one, done, paid, reason, register, settle, settlement};
@@ -220,14 +221,14 @@ pub(crate) async fn a_search_finds_what_fits_newest_first_page_by_page(house: &H
     ];
     for (filter, expected) in all {
         let found = store.search(&filter, None, 10).await.unwrap();
-        let found: Vec<_> = found.iter().map(|one| one.id.as_str()).collect();
+        let found: Vec<_> = found.iter().map(Found::id).collect();
         let expected: Vec<_> = expected.iter().map(|place| ids[*place].as_str()).collect();
         assert_eq!(found, expected, "{filter:?}");
     }
     let page = store.search(&Filter::default(), None, 2).await.unwrap();
-    let last = (page[1].received_at, page[1].id.clone());
+    let last = (page[1].received_at(), page[1].id().to_owned());
     let rest = store.search(&Filter::default(), Some(&last), 2).await.unwrap();
-    assert_eq!((page.len(), rest.len(), rest[0].id.as_str()), (2, 1, ids[0].as_str()));
+    assert_eq!((page.len(), rest.len(), rest[0].id()), (2, 1, ids[0].as_str()));
     assert!(store.search(&with(&|filter| order(filter, None, "o3")), None, 10).await.is_err());
     assert_eq!(store.reviews().await.unwrap(), [("plugin.no".to_owned(), 2)]);
 }
@@ -241,7 +242,7 @@ pub(crate) async fn a_replay_of_many_keeps_its_rate_and_takes_each_once(house: &
     let (store, other) = (house.open().await, house.open().await);
     let ids = reviewed(&store, &["o1", "o2", "o3", "o4", "o5"]).await;
     let preview = store.preview_replay(&in_review()).await.unwrap();
-    assert_eq!((preview.total, preview.sample[0].id.as_str()), (5, ids[0].as_str()));
+    assert_eq!((preview.total, preview.sample[0].id()), (5, ids[0].as_str()));
     assert!(store.replays().await.unwrap().is_empty(), "a dry run writes nothing");
     // Twenty a second: two each step, a tenth of a second apart.
     let replay = store.start_replay(new_replay(20), at(1_000)).await.unwrap();

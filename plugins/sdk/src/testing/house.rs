@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use crate::descriptor::{Commit, Descriptor, Route, Transition};
+use crate::descriptor::{Commit, Descriptor, Transition};
 use crate::document::{Document, DocumentRef, State};
 use crate::error::{PhaseError, PhaseResult};
 use crate::event::Event;
@@ -15,8 +15,10 @@ use crate::host::Expect;
 use crate::processor::Processor;
 use crate::staging::{Documents, Draft, Events};
 
+use super::endpoints::Desk;
 use super::memory::{Fixed, Memory, Moving, Phase};
 use super::notification::Notification;
+use super::rules::{fits, permitted, stopped};
 
 /// How often a run that lost its race is made again.
 const ATTEMPTS_MAX: u32 = 5;
@@ -35,6 +37,7 @@ pub struct House {
     config: Value,
     now_ms: u64,
     blind_writes: bool,
+    pub(super) desk: Desk,
 }
 
 /// What came of one notification.
@@ -84,6 +87,7 @@ impl House {
             config: Value::Null,
             now_ms: 1_767_225_600_000,
             blind_writes: false,
+            desk: Desk::default(),
         }
     }
 
@@ -198,6 +202,7 @@ impl House {
                 now_ms: self.now_ms,
                 attempt,
                 blind_writes: self.blind_writes,
+                desk: self.desk.clone(),
             },
             moving: RefCell::new(Moving::default()),
             phase: RefCell::new(Phase::Describe),
@@ -319,7 +324,11 @@ fn phases<P: Processor>(memory: &Rc<Memory>) -> Outcome {
         return Outcome::Refused(text);
     }
     memory.moving.borrow_mut().target.clone_from(&moved_to);
-    match stage::<P>(memory, &exchange) {
+    let staged = stage::<P>(memory, &exchange);
+    if let Some(text) = memory.moving.borrow_mut().broken.take() {
+        return Outcome::Refused(text);
+    }
+    match staged {
         Ok(()) => Outcome::Committed { moved_to },
         Err(error) => stopped(error),
     }
@@ -345,53 +354,4 @@ fn stage<P: Processor>(memory: &Rc<Memory>, exchange: &Exchange) -> PhaseResult 
     P::action(exchange, &documents, &draft)?;
     memory.phase.replace(Phase::Save);
     P::save(exchange, &documents, &draft)
-}
-
-/// A code of another form is itself a breach of the contract.
-fn stopped(error: PhaseError) -> Outcome {
-    let code = match &error {
-        PhaseError::Ignore(_) => return Outcome::Stopped(error),
-        PhaseError::Reject { code, .. } | PhaseError::Retry { code, .. } => *code,
-    };
-    let tidy = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let good = code.starts_with(|c: char| c.is_ascii_lowercase()) && code.chars().all(tidy);
-    if good && code.len() <= 63 {
-        Outcome::Stopped(error)
-    } else {
-        Outcome::Refused(format!("code `{code}` does not fit ^[a-z][a-z0-9-]{{0,62}}$"))
-    }
-}
-
-fn fits(route: &Route, exchange: &Exchange) -> bool {
-    let event_type = exchange.event_type();
-    let event = match route.event_type.strip_suffix('*') {
-        Some(prefix) => event_type.starts_with(prefix),
-        None => event_type == route.event_type,
-    };
-    let state = exchange.subject().map(|subject| subject.state);
-    let state = match &state {
-        None => route.state.is_empty(),
-        Some(_) if route.state == "*" => true,
-        Some(state) => state.as_ref().is_some_and(|state| state.as_str() == route.state),
-    };
-    let scene = route.scene == "*" || route.scene == exchange.scene();
-    event && state && scene && route.business == exchange.business()
-}
-
-fn permitted(
-    descriptor: &Descriptor,
-    exchange: &Exchange,
-    moved_to: Option<&State>,
-) -> Result<(), String> {
-    let Some(to) = moved_to else {
-        return Ok(());
-    };
-    let Some(from) = exchange.subject().and_then(|subject| subject.state) else {
-        return Err(format!("the processor chose {to}, but there is no subject"));
-    };
-    if descriptor.transitions.iter().any(|edge| edge.0 == from && edge.1 == *to) {
-        Ok(())
-    } else {
-        Err(format!("the processor chose {from} to {to}, which it did not declare"))
-    }
 }

@@ -10,8 +10,10 @@ use crate::error::Denial;
 use crate::event::Event;
 use crate::exchange::{Level, Mode};
 use crate::host::{Amount, Expect, Fact, Host, OptionalFact};
+use crate::http::{HttpError, Request, Response};
 use crate::money::Money;
 
+use super::endpoints::Desk;
 use super::notification::Notification;
 
 /// Bytes of scratch that the host keeps.
@@ -36,7 +38,7 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Describe => "describe",
             Self::Prepare => "prepare",
@@ -62,6 +64,7 @@ pub(super) struct Fixed {
     pub(super) now_ms: u64,
     pub(super) attempt: u32,
     pub(super) blind_writes: bool,
+    pub(super) desk: Desk,
 }
 
 /// What a run changes.
@@ -74,6 +77,10 @@ pub(super) struct Moving {
     pub(super) writes: BTreeMap<DocumentRef, (Value, Expect)>,
     pub(super) events: Vec<Event>,
     pub(super) lines: Vec<String>,
+    /// Calls that brought no key of their own.
+    pub(super) calls: u32,
+    /// How the run broke the contract, where an import noticed.
+    pub(super) broken: Option<String>,
     ids: u32,
 }
 
@@ -239,6 +246,10 @@ impl Host for Memory {
         let id = format!("{}:{phase}:{}", self.fixed.notification.id, moving.events.len());
         moving.events.push(event.clone());
         Ok(id)
+    }
+
+    fn send(&self, request: &Request) -> Result<Response, HttpError> {
+        self.call(request)
     }
 
     fn config(&self, path: &str) -> Option<String> {

@@ -24,13 +24,18 @@
 //! ```
 //!
 //! Reading order: `notification` is what arrives, `house` keeps documents and runs phases,
-//! `memory` is the host that one run sees.
+//! `memory` is the host that one run sees, `endpoints` what it may call, `rules` what it is held
+//! against.
 
 mod notification;
 
 mod house;
 
 mod memory;
+
+mod endpoints;
+
+mod rules;
 
 pub use house::{House, Outcome, Run};
 pub use notification::Notification;

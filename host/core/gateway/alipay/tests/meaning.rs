@@ -44,7 +44,7 @@ fn a_refund_is_told_by_its_fee_whether_open_or_closed() {
             ("gmt_refund", "2026-11-21 11:00:00.299"),
         ]);
         assert_eq!(notification.event_type, EventType::REFUND_SUCCEEDED);
-        assert_eq!(notification.meaning_key, "refund:T3:CGR3:500");
+        assert_eq!(notification.meaning_key, "refund:T3:CGR3");
         assert_eq!((notification.amount, notification.refunded_total), (None, cny(500)));
         assert_eq!(notification.order_amount, cny(1999));
         assert_eq!(notification.refund_no.as_deref(), Some("CGR3"));

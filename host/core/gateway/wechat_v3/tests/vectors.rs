@@ -27,6 +27,7 @@ pub(super) fn load(text: &str) -> (WechatV3, Callback, Value) {
         platform_certificates: key("platform_certificate_pem").into_iter().collect(),
         public_keys: public_key.into_iter().collect(),
         tolerance_s: 300,
+        inquiry: None,
     })
     .unwrap();
     let mut callback = Callback {

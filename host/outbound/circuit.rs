@@ -1,5 +1,6 @@
-//! Whether a sink is asked at all: after several events failed in a row it is left in peace, then
-//! asked with one event, and if that one fails left in peace for longer.
+//! Whether a sink or an endpoint is asked at all: after several events failed in a row it is left
+//! in peace, then asked with one event, and if that one fails left in peace for longer. What is an
+//! event to a sink is a notification to an endpoint.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +28,7 @@ impl Default for CircuitSettings {
 
 /// The state of one sink. Time comes from outside.
 #[derive(Debug)]
-pub(super) struct Circuit {
+pub(crate) struct Circuit {
     settings: CircuitSettings,
     /// Different events, so that one poisoned event alone never stops a sink.
     failed: BTreeSet<i64>,
@@ -38,17 +39,17 @@ pub(super) struct Circuit {
 }
 
 impl Circuit {
-    pub(super) fn new(settings: CircuitSettings) -> Self {
+    pub(crate) fn new(settings: CircuitSettings) -> Self {
         Self { settings, failed: BTreeSet::new(), pauses: 0, until: Timestamp::default() }
     }
 
     /// Whether the sink is left in peace or asked with one event at a time.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.pauses > 0
     }
 
     /// How many more events may be sent, where so many are on their way.
-    pub(super) fn room(&self, now: Timestamp, sending: usize, max: usize) -> usize {
+    pub(crate) fn room(&self, now: Timestamp, sending: usize, max: usize) -> usize {
         if now < self.until {
             return 0;
         }
@@ -57,24 +58,24 @@ impl Circuit {
     }
 
     /// When the sink may be asked again.
-    pub(super) fn until(&self) -> Timestamp {
+    pub(crate) fn until(&self) -> Timestamp {
         self.until
     }
 
     /// The sink took an event.
-    pub(super) fn success(&mut self) {
+    pub(crate) fn success(&mut self) {
         self.failed.clear();
         self.pauses = 0;
     }
 
     /// The sink asks to be left in peace.
-    pub(super) fn hold(&mut self, until: Timestamp) {
+    pub(crate) fn hold(&mut self, until: Timestamp) {
         self.until = self.until.max(until);
     }
 
     /// An event failed; `probe` where it was sent while the circuit was open. Tells whether the
     /// circuit opens by it.
-    pub(super) fn failure(&mut self, seq: i64, probe: Probe, now: Timestamp) -> bool {
+    pub(crate) fn failure(&mut self, seq: i64, probe: Probe, now: Timestamp) -> bool {
         let was_open = self.is_open();
         self.failed.insert(seq);
         let opens = !was_open && self.failed.len() >= self.settings.failures;
@@ -96,7 +97,7 @@ impl Circuit {
 
 /// Whether an event was sent to find out how the sink is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Probe {
+pub(crate) enum Probe {
     /// It was: a failure is the sink's, and does not count against the event.
     Yes,
     /// It was sent as always.
@@ -104,7 +105,7 @@ pub(super) enum Probe {
 }
 
 /// A large odd number: neighbouring moments get jitter that is far apart.
-pub(super) const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,167 @@
+//! Everything that a store does day by day, once around, on a database that was filled before.
+
+use std::time::Duration;
+
+use callgate_store::{
+    Callback, ClaimRequest, Filter, InboxState, Job, Retention, RetentionSettings, SinkHold,
+    SinkRecord, SinkStart, SinkStep, Step, Store,
+};
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use crate::acts::{at, paid, settlement};
+use crate::filling::Fill;
+use crate::gateway::{BUSINESS, payment};
+
+/// An act, and how long it took.
+pub(crate) type Took = (&'static str, Duration);
+
+/// Where in the stories' time a filled database is worked on.
+pub(crate) const DAY_MS: i64 = 86_400_000;
+
+/// A database of so many rows, of which a tenth waits for retention and few are open; their days
+/// end when the stories begin.
+pub(crate) fn after_months(rows: i64) -> Fill {
+    let step_ms = (100 * DAY_MS / rows).max(1);
+    Fill {
+        rows,
+        archived: rows / 10 * 9,
+        open: 100,
+        from_ms: at(-DAY_MS).as_ms() - step_ms * rows,
+        step_ms,
+    }
+}
+
+/// Someone at work.
+pub(crate) struct Worker<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) rows: i64,
+    /// For notifications, for events and for keys alone.
+    retentions: Vec<Retention>,
+    round: i64,
+    took: Vec<Took>,
+}
+
+impl<'a> Worker<'a> {
+    pub(crate) fn new(store: &'a Store, rows: i64, folder: &std::path::Path) -> Self {
+        let settings = |age_days: u32, keys_days: u32, events_days: u32| RetentionSettings {
+            enabled: true,
+            archive_dir: folder.to_owned(),
+            host_name: "host".to_owned(),
+            age_days,
+            keys_days,
+            events_days,
+            file_rows: 200_000,
+            step_rows: 64,
+            pause_ms: 0,
+            look_ms: 1_000,
+        };
+        let one = |settings| {
+            let sinks = vec!["erp".to_owned()];
+            Retention::new(store.clone(), settings, "w".to_owned(), sinks).unwrap()
+        };
+        let retentions = [settings(5, 0, 0), settings(9_000, 0, 5), settings(59, 60, 0)];
+        let retentions = retentions.map(one).into();
+        Self { store, rows, retentions, round: 0, took: Vec::new() }
+    }
+
+    /// Goes on with messages that no other worker has sent.
+    #[allow(dead_code, reason = "the bench works twice on one database, the stories once")]
+    pub(crate) fn begin_at(&mut self, round: i64) {
+        self.round = round;
+    }
+
+    /// Times an act.
+    async fn timed<T>(&mut self, act: &'static str, doing: impl Future<Output = T>) -> T {
+        let begun = Instant::now();
+        let done = doing.await;
+        self.took.push((act, begun.elapsed()));
+        done
+    }
+
+    /// A message that is new, about an old order that is not paid yet.
+    fn new_message(&self, number: i64) -> Callback {
+        let order = (self.round * 64 + number) * 7_919 % (self.rows - 200) + 1;
+        let name = format!("n{}-{number}", self.round);
+        payment(&name, &format!("old-{order}"), &name)
+    }
+
+    /// A message that was heard before, somewhere in the years.
+    fn old_message(&self, number: i64) -> Callback {
+        let place = (self.round * 64 + number) * 104_729 % self.rows + 1;
+        let key = place * 2_654_435_761 % 281_474_976_710_656;
+        payment(&format!("old-{key:012x}"), &format!("old-{place}"), &format!("{key:012x}"))
+    }
+
+    /// Everything once; how long each act took.
+    pub(crate) async fn round(&mut self) -> Vec<Took> {
+        let now = at(self.round);
+        let store = self.store;
+        let (new, old) = (self.new_message(0), self.old_message(0));
+        self.timed("accept one", store.accept(new, now)).await.unwrap();
+        self.timed("repeat of one", store.accept(old, now)).await.unwrap();
+        let many: Vec<_> = (1..17).map(|number| self.new_message(number)).collect();
+        let asked = join_all(many.into_iter().map(|callback| store.accept(callback, now)));
+        self.timed("accept 16 at once", asked).await;
+        let request = ClaimRequest { limit: 16, owner: "w".to_owned(), lease_ms: 60_000 };
+        let jobs = self.timed("claim 16", store.claim(request, now)).await.unwrap();
+        self.settle(&jobs).await;
+        self.timed("look at an order", store.order(BUSINESS, "old-77")).await.unwrap();
+        self.timed("counts", store.counts()).await.unwrap();
+        self.timed("oldest open", store.oldest_open_ms(now)).await.unwrap();
+        let review = Filter { state: Some(InboxState::Review), ..Filter::default() };
+        self.timed("search in review", store.search(&review, None, 50)).await.unwrap();
+        self.timed("search newest", store.search(&Filter::default(), None, 50)).await.unwrap();
+        self.deliver().await;
+        self.retain().await;
+        self.round += 1;
+        std::mem::take(&mut self.took)
+    }
+
+    /// Half of them one by one, the others together.
+    async fn settle(&mut self, jobs: &[Job]) {
+        let (store, now) = (self.store, at(self.round));
+        let (one, rest) = jobs.split_first().unwrap();
+        let settling = store.settle(settlement(one, paid(one)), now);
+        self.timed("settle one", settling).await.unwrap();
+        let asked = rest.iter().map(|job| store.settle(settlement(job, paid(job)), now));
+        self.timed("settle 15 at once", join_all(asked)).await;
+    }
+
+    /// A sink takes whatever there is.
+    async fn deliver(&mut self) {
+        let (store, now) = (self.store, at(self.round));
+        let step = |record| SinkStep {
+            sink: "erp".to_owned(),
+            start: SinkStart::Beginning,
+            owner: "w".to_owned(),
+            lease_ms: 60_000,
+            record,
+        };
+        let held = store.step_sink(step(None), now).await.unwrap();
+        let SinkHold::Held { epoch, .. } = held else { panic!("{held:?}") };
+        let last = store.sinks().await.unwrap()[0].last_seq;
+        self.timed("events of a sink", store.events_after(last - 64, 64)).await.unwrap();
+        let record = SinkRecord { epoch, cursor: last, kept: Vec::new(), delivered: Vec::new() };
+        self.timed("step of a sink", store.step_sink(step(Some(record)), now)).await.unwrap();
+    }
+
+    /// Two steps of each kind of retention.
+    async fn retain(&mut self) {
+        for retention in &mut self.retentions {
+            for _ in 0..2 {
+                let begun = Instant::now();
+                let step = retention.step(at(self.round)).await.unwrap();
+                let act = match step {
+                    Step::Copied(_) => "copy rows to a file",
+                    Step::Emptied(_) => "empty archived rows",
+                    Step::Removed(_) => "remove events",
+                    Step::Forgotten(_) => "forget keys",
+                    Step::Archived { .. } => "end a file",
+                    Step::Began | Step::Idle | Step::Elsewhere => "look for old rows",
+                };
+                self.took.push((act, begun.elapsed()));
+            }
+        }
+    }
+}

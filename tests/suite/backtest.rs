@@ -13,11 +13,12 @@ use callgate_trigger::channel::Channel;
 use callgate_trigger::draw::Draw;
 use callgate_trigger::message::Sending;
 use futures_util::{StreamExt as _, stream};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Row as _};
 use tempfile::TempDir;
 
 use crate::cluster::Cluster;
+use crate::erp::{Erp, Field, Reply, caller_toml, databases, post};
 use crate::hosts::{Addresses, Host};
 use crate::house::{callgate, keys, now, plugin, plugins_toml, stage, write_configuration};
 
@@ -74,14 +75,14 @@ impl Past {
             };
             let order = stage.order(&purchase);
             let number = order.order_no.clone();
-            let told = async move {
+            async move {
                 let currency = Currency::parse("CNY").expect("a currency");
                 let new = NewOrder {
                     business: "PRODUCT_ORDER".to_owned(),
                     order_no: order.order_no,
                     amount: Money { minor: order.amount.minor, currency },
                     channel: None,
-                    state: State::parse(&order.state.to_string()).expect("a state"),
+                    state: State::parse(order.state).expect("a state"),
                     aliases: Vec::new(),
                     body: "{}".to_owned(),
                 };
@@ -96,13 +97,12 @@ impl Past {
                 let answer = request.body(message.body).send().await.expect("an answer");
                 assert_eq!(answer.status(), 200);
                 closed.then_some(number)
-            };
-            told
+            }
         });
         let closed: Vec<_> = stream::iter(stories).buffer_unordered(64).collect().await;
         loop {
             let counts = self.store.counts().await.expect("a read");
-            if counts.ready + counts.after == 0 {
+            if (counts.ready, counts.after) == (0, 0) {
                 assert_eq!((counts.parked, counts.review), (0, 0));
                 return closed.into_iter().flatten().collect();
             }
@@ -110,17 +110,9 @@ impl Past {
         }
     }
 
-    /// Runs a back-test on this database; answers its exit status, the notifications that were
-    /// told and the summary.
+    /// Runs a back-test on this database.
     fn backtest(&self, version: &Path, more: &[&str]) -> Tested {
-        let config = self.folder.path().join("callgate.toml").display().to_string();
-        let store = format!("store.url={}", self.url);
-        let version = version.display().to_string();
-        let mut args = vec!["plugin", "backtest", &version, "--since", "1d", "--json"];
-        args.extend(["--config", &config, "--set", &store, "--rate-per-s", "100000"]);
-        args.extend(["--show", "100000"]);
-        args.extend(more);
-        Tested::of(&tokio::task::block_in_place(|| callgate(&args)))
+        backtest((self.folder.path(), &self.url), version, more)
     }
 
     /// Every row of every table, as text.
@@ -158,6 +150,18 @@ impl Past {
         connection.close().await.expect("it closes");
         all
     }
+}
+
+/// Runs a back-test with the configuration of a folder on a database.
+fn backtest((folder, url): (&Path, &str), version: &Path, more: &[&str]) -> Tested {
+    let config = folder.join("callgate.toml").display().to_string();
+    let store = format!("store.url={url}");
+    let version = version.display().to_string();
+    let mut args = vec!["plugin", "backtest", &version, "--since", "1d", "--json"];
+    args.extend(["--config", &config, "--set", &store, "--rate-per-s", "100000"]);
+    args.extend(["--show", "100000"]);
+    args.extend(more);
+    Tested::of(&tokio::task::block_in_place(|| callgate(&args)))
 }
 
 /// What a back-test said.
@@ -207,6 +211,7 @@ pub(crate) fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 
 /// A wrong version is found out exactly where it errs, the same version nowhere, and no row of the
 /// database is another one afterwards.
+#[expect(clippy::disallowed_methods, reason = "it is told how long it took")]
 async fn finds_exactly(past: &Past, orders: u32) {
     let begun = Instant::now();
     let closed = past.tell(orders).await;
@@ -217,7 +222,7 @@ async fn finds_exactly(past: &Past, orders: u32) {
     let alike = begun.elapsed();
     assert_eq!(same.summary["different"], 0, "{:#}", same.summary);
     assert_eq!((same.status, same.summary["same"].as_u64()), (Some(0), Some(orders.into())));
-    assert_eq!(same.summary["left_out"], serde_json::json!({}), "{:#}", same.summary);
+    assert_eq!(same.summary["left_out"], json!({}), "{:#}", same.summary);
     assert_eq!(same.summary["other_fuel"], 0);
     let begun = Instant::now();
     let wrong = past.backtest(&wrong(past.folder.path()), &[]);
@@ -242,4 +247,35 @@ async fn a_wrong_version_is_found_out_exactly_where_it_errs_among_ten_thousand()
 async fn a_wrong_version_is_found_out_exactly_where_it_errs_on_postgres() {
     let Some(past) = Past::postgres(&[]).await else { return };
     finds_exactly(&past, 1_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_answered_from_the_record_and_nobody_is_called() {
+    for database in databases().await {
+        let erp = Erp::start_with(|_| Reply::Now(201, "made".to_owned())).await;
+        let config = json!({ "requests": [post("/first"), post("/second")] });
+        let Some(caller) = caller_toml(&config, "") else { return };
+        let toml = format!("{caller}{}", erp.toml(""));
+        let field = Field::start(database, &toml, &[]);
+        let order = field.pay(&json!({})).await;
+        assert_eq!(field.calls_when_paid(&order).await, json!(["201 made", "201 made"]));
+        field.about(&order, |found| found["state"] == "done").await;
+        let folder = TempDir::new().expect("a folder");
+        write_configuration(folder.path(), &toml);
+        let place = (folder.path(), field.url.as_str());
+        let version = plugin("caller").expect("built");
+        let same = backtest(place, &version, &[]);
+        assert_eq!((same.status, &same.summary["same"]), (Some(0), &json!(1)), "{}", same.errors);
+        // The same processor, told to send something else.
+        let values = folder.path().join("values.json");
+        let other = json!({ "requests": [post("/first"), post("/third")] }).to_string();
+        std::fs::write(&values, other).expect("a file");
+        let values = values.display().to_string();
+        let other = backtest(place, &version, &["--values", &values]);
+        assert_eq!(other.status, Some(1), "{}", other.errors);
+        let found = other.lines[0]["what"].as_array().expect("differences");
+        let asked = json!({ "kind": "read", "place": "call erp POST /third" });
+        assert!(found.contains(&asked), "{found:#?}");
+        assert_eq!(erp.heard().len(), 2, "a back-test called somebody");
+    }
 }

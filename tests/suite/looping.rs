@@ -43,7 +43,7 @@ pub(crate) fn component(number: &str) -> Vec<u8> {
 
 /// Where a text and its length are kept.
 fn stores(at: u32, text: u32, length: u32) -> String {
-    let next = at + 4;
+    let next = at.saturating_add(4);
     format!(
         "(i32.store (i32.const {at}) (i32.const {text})) \
          (i32.store (i32.const {next}) (i32.const {length}))"

@@ -137,6 +137,7 @@ async fn a_wrong_version_in_the_shadow_is_found_out_and_leaves_no_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "it is told how long it took")]
 async fn a_looping_version_in_the_shadow_delays_nobody_and_commits_nothing() {
     let Some(house) = House::start_with(POLICY) else { return };
     let begun = Instant::now();

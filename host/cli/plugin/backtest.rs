@@ -76,7 +76,7 @@ impl Backtest {
         anyhow::ensure!(from < to, "--since {from} is not before --until {to}");
         let config =
             Config::load(&Layers::of_process(self.place.config.clone(), self.place.set.clone()))?;
-        let store = ReadOnly::open(&config.store).await.context("store.url")?;
+        let store = ReadOnly::open(&config.store).await.context("the store")?;
         let mut cast = Cast::new(&config, store.clone()).await?;
         let values = self.values.as_deref().map(window::values).transpose()?;
         let b = cast.named(&self.version, values).await.with_context(|| self.version.clone())?;

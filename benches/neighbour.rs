@@ -79,7 +79,7 @@ impl Stream {
             let mut draw = Draw::branch(seed, number);
             let purchase = self.stage.purchase(&mut draw).numbered(number);
             let order = self.stage.order(&purchase);
-            let state = self.begins.map_or(order.state.clone(), str::to_owned);
+            let state = self.begins.unwrap_or(order.state);
             let body =
                 json!({ "amount_minor": order.amount.minor, "currency": "CNY", "state": state });
             let (place, business) = (&self.place.private, self.business);

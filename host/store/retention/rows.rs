@@ -215,4 +215,4 @@ const EVENTS: &str = concat!(
 );
 
 /// Events that are passed over in one look.
-const LOOKED_AT: i64 = 500;
+const LOOKED_AT: i64 = 64;

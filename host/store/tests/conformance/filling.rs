@@ -37,6 +37,8 @@ pub(crate) async fn fill(url: &str, fill: Fill) {
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
         }
     }
+    // A backlog that came since the database looked at its tables last.
+    sqlx::raw_sql(AssertSqlSafe(words.backlog())).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 }
 
@@ -89,8 +91,8 @@ impl Words {
     }
 
     fn inbox(&self) -> String {
-        let Self { fill: Fill { rows, archived, open, .. }, numbers, id, key, .. } = self;
-        let (first_open, body) = (rows - open, self.text(700));
+        let Self { fill: Fill { archived, .. }, numbers, id, key, .. } = self;
+        let body = self.text(700);
         let blob = if self.sqlite { "zeroblob(1200)" } else { "decode(repeat('00', 1200), 'hex')" };
         format!(
             "insert into inbox (id, channel, business, scene, delivery_key, part, event_type, \
@@ -103,11 +105,18 @@ impl Words {
              case when i > {archived} then {body} else '' end, \
              case when i > {archived} then '{{}}' else '' end, \
              case when i > {archived} then {blob} end, ms, \
-             case when i > {first_open} then 'ready' else 'done' end, \
-             case when i > {first_open} then ms end, 1, 1, ms, \
-             case when i <= {first_open} then 'advance' end, 'shop/order-payment', \
-             case when i <= {first_open} then ms + 200 end, \
+             'done', null, 1, 1, ms, 'advance', 'shop/order-payment', ms + 200, \
              case when i <= {archived} then ms + 7776000000 end from a"
+        )
+    }
+
+    /// The youngest are not finished after all.
+    fn backlog(&self) -> String {
+        format!(
+            "update inbox set state = 'ready', due_at_ms = received_at_ms, outcome = null, \
+             finished_at_ms = null where id in \
+             (select id from inbox order by id desc limit {})",
+            self.fill.open
         )
     }
 

@@ -19,14 +19,14 @@ pub(crate) type Took = (&'static str, Duration);
 /// Where in the stories' time a filled database is worked on.
 pub(crate) const DAY_MS: i64 = 86_400_000;
 
-/// A database of so many rows, of which a tenth waits for retention and few are open; their days
+/// A database of so many rows, of which a tenth waits for retention and two thousand are open; their days
 /// end when the stories begin.
 pub(crate) fn after_months(rows: i64) -> Fill {
     let step_ms = (100 * DAY_MS / rows).max(1);
     Fill {
         rows,
-        archived: rows / 10 * 9,
-        open: 100,
+        archived: rows / 10 * 8,
+        open: 2_000,
         from_ms: at(-DAY_MS).as_ms() - step_ms * rows,
         step_ms,
     }
@@ -81,7 +81,7 @@ impl<'a> Worker<'a> {
 
     /// A message that is new, about an old order that is not paid yet.
     fn new_message(&self, number: i64) -> Callback {
-        let order = (self.round * 64 + number) * 7_919 % (self.rows - 200) + 1;
+        let order = (self.round * 64 + number) * 7_919 % (self.rows - 2_000) + 1;
         let name = format!("n{}-{number}", self.round);
         payment(&name, &format!("old-{order}"), &name)
     }

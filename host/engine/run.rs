@@ -36,6 +36,9 @@ async fn decision(engine: &Engine, job: &Job) {
     decided.spent.duration_us = convert::micros(watch.elapsed());
     let settled = settle(engine, job, &decided).await;
     report::decision(job, &decided, settled.as_ref(), watch);
+    if let (Some(Settled::Done { .. }), Outcome::Advance(_)) = (&settled, &decided.outcome) {
+        report::effect(job, engine.clock.now());
+    }
     if let Some(Settled::Done { .. } | Settled::Repeated) = &settled
         && !matches!(decided.outcome, Outcome::Retry(_) | Outcome::Defer(_) | Outcome::Park(_))
     {

@@ -90,7 +90,8 @@ pub struct Engine {
     pub store: Store,
     /// Which processor is for what.
     pub registry: Arc<Registry>,
-    /// Where guests run: threads of their own, so that no guest delays an answer to a gateway.
+    /// Where jobs run, with the guests in them: threads of their own, so that no guest delays an
+    /// answer to a gateway.
     pub guests: tokio::runtime::Handle,
     /// The time.
     pub clock: Clock,

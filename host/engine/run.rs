@@ -2,6 +2,7 @@
 //!
 //! Every run may happen twice: a lost lease, a lost version race and a replay look the same here.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use callgate_core::order::{self, OrderTerms};
@@ -13,6 +14,7 @@ use callgate_store::{
     AfterPhase, Document, InboxState, Job, MeaningUse, RunRecord, Settled, Settlement, Spent,
     StoreError, SubjectSeen,
 };
+use futures_util::FutureExt as _;
 
 use super::outside::Live;
 use super::{Engine, after, convert, decide, report};
@@ -174,13 +176,9 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
     let watch = Stopwatch::start();
     let outside = Live::new(engine.store.clone(), job.stored.business.clone());
     let input = convert::run_input(job, engine.clock.now());
-    let guest = Arc::clone(&plugin);
-    let running =
-        engine.guests.spawn(async move { guest.run(input, Box::new(outside)).await }).await;
-    let report = match running {
-        Ok(report) => report,
-        Err(error) => return broken(engine, job, &error, subject),
-    };
+    // Behind a wall: a panic would be our mistake, and must not take the job with it.
+    let running = AssertUnwindSafe(plugin.run(input, Box::new(outside))).catch_unwind();
+    let Ok(report) = Box::pin(running).await else { return broken(engine, job, subject) };
     let descriptor = plugin.descriptor();
     metrics::histogram!("callgate_run_seconds", "plugin" => descriptor.name.clone())
         .record(watch.elapsed().as_secs_f64());
@@ -202,13 +200,8 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
 }
 
 /// A run that panicked is a mistake of ours: tried again, and at last a person must look.
-fn broken(
-    engine: &Engine,
-    job: &Job,
-    error: &tokio::task::JoinError,
-    subject: SubjectSeen,
-) -> Decided {
-    tracing::error!(notification.id = %job.stored.id, %error, "a run ended badly");
+fn broken(engine: &Engine, job: &Job, subject: SubjectSeen) -> Decided {
+    tracing::error!(notification.id = %job.stored.id, "the host panicked during a run");
     let reason = Reason::new("sandbox.host", "the host failed while the processor ran");
     let (outcome, due_in_ms) = decide::failed(engine, job, reason);
     Decided { outcome, subject, run: None, due_in_ms, spent: Spent::default() }

@@ -37,6 +37,8 @@ mod inbox;
 
 mod documents;
 
+mod reading;
+
 mod history;
 
 mod outbox;

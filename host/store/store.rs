@@ -12,7 +12,7 @@ use crate::accept::{Arrival, Callback, Receipt};
 use crate::bell::{Bell, Rope};
 use crate::deliveries::{self, DeadLetter, DeadLetters, Redelivery, WaitingDelivery};
 use crate::dialect::{Pools, connect};
-use crate::documents::{self, Document, DocumentRef};
+use crate::documents::{Document, DocumentRef};
 use crate::error::StoreError;
 use crate::group::{Operation, Reply};
 use crate::inbox::{self, Counts, StoredNotification};
@@ -259,7 +259,7 @@ impl Store {
         business: &str,
         refs: &[DocumentRef],
     ) -> Result<Vec<Option<Document>>, StoreError> {
-        documents::several(self.readers(), business, refs).await
+        self.0.pools.reading.documents(self.readers(), business, refs).await
     }
 
     /// One notification by its id.
@@ -329,8 +329,7 @@ impl Store {
         {
             tracing::error!(%error, "the store's writer ended badly");
         }
-        self.0.pools.writer.close().await;
-        self.0.pools.readers.close().await;
+        self.0.pools.close().await;
     }
 
     pub(crate) fn readers(&self) -> &AnyPool {

@@ -297,5 +297,5 @@ fn signed(load: &Load, keys: &Keys, shots: &[Shot], host: &str) -> anyhow::Resul
 /// Connections that register orders: below the private listener's default limit of requests.
 const REGISTERING: usize = 64;
 
-/// The pause between two looks at the metrics.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// The pause between two looks at the metrics, which cost the server a few reads.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);

@@ -143,16 +143,8 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Pools, StoreError> {
         AnyPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(Duration::from_millis(u64::from(wait_ms)))
-            // Whoever hands a connection back has it tested already.
-            .test_before_acquire(false)
-            .before_acquire(|connection, seen| {
-                Box::pin(async move {
-                    if seen.idle_for >= TRUSTED {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
+            // A file drops no connection.
+            .test_before_acquire(dialect == Dialect::Postgres)
             .after_connect(move |connection, _| {
                 Box::pin(async move {
                     let greeting = dialect.greeting(wait_ms) + &dialect.cache(cache_kib);

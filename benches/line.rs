@@ -6,6 +6,7 @@
 //! of every figure, for all alike.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::print_stdout,
     clippy::as_conversions,
@@ -56,7 +57,8 @@ fn main() {
         return floor::serve(Rival::parse(rival).unwrap(), url, Path::new(keys));
     }
     let size = if words.contains(&"--quick") { QUICK } else { WHOLE };
-    let only = |name: &str| words.iter().find_map(|word| word.strip_prefix(name)).map(str::to_owned);
+    let only =
+        |name: &str| words.iter().find_map(|word| word.strip_prefix(name)).map(str::to_owned);
     let ground = Ground::new();
     let mut goals = Vec::new();
     for database in [Database::Sqlite, Database::Postgres] {
@@ -82,8 +84,9 @@ fn main() {
 fn peaks(ground: &Ground, database: Database, size: Size) -> Option<Peak> {
     let mut hits: [Vec<Hit>; 3] = Default::default();
     for _ in 0..size.rounds {
-        for (place, who) in
-            [Who::Callgate, Who::Rival(Rival::Floor), Who::Rival(Rival::Team)].into_iter().enumerate()
+        for (place, who) in [Who::Callgate, Who::Rival(Rival::Floor), Who::Rival(Rival::Team)]
+            .into_iter()
+            .enumerate()
         {
             let share = if who == Who::Rival(Rival::Team) { TEAM_SHARE } else { 1 };
             let shot = Shot { callbacks: size.callbacks / share, ..Shot::default() };
@@ -118,8 +121,7 @@ fn doors(ground: &Ground, size: Size) -> Vec<Goal> {
         let served = ground.serve(who, &home, if who == Who::Callgate { &flags } else { &[] });
         let more = more.iter().map(|word| (*word).to_owned()).chain(["--settle-ms=0".to_owned()]);
         let shot = Shot { callbacks: size.callbacks, rate: None, more: more.collect() };
-        let mut hits: Vec<Hit> =
-            (0..3).map(|_| ground.shoot(&[&served], &home, &shot)).collect();
+        let mut hits: Vec<Hit> = (0..3).map(|_| ground.shoot(&[&served], &home, &shot)).collect();
         hits.sort_by(|a, b| a.cpu_us[0].total_cmp(&b.cpu_us[0]));
         hits.swap_remove(1)
     };

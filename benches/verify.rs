@@ -105,8 +105,11 @@ fn main() {
     let bare = time(&mut criterion, "bare RSA-2048", || key.verify_sig(&text, &signature).is_ok());
     let mut lines = vec![format!("| one bare RSA-2048 verification | {bare:.1} | | |")];
     for channel in Channel::ALL {
-        let flaws =
-            [("genuine", None), ("forged", Some(Flaw::FlippedBit)), ("unknown", Some(Flaw::UnknownSerial))];
+        let flaws = [
+            ("genuine", None),
+            ("forged", Some(Flaw::FlippedBit)),
+            ("unknown", Some(Flaw::UnknownSerial)),
+        ];
         let cells = flaws.map(|(name, flaw)| {
             let Some(arrived) = Arrived::new(channel, flaw) else { return "-".to_owned() };
             assert_eq!(arrived.verify().is_ok(), flaw.is_none(), "{channel:?} {name}");

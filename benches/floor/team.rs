@@ -68,19 +68,19 @@ impl Team {
         .bind(paid.amount_minor)
         .bind(paid.raw.to_vec());
         if stored.execute(&mut *transaction).await.unwrap().rows_affected() == 1 {
-            let look = format!(
-                "select state, amount_minor from orders where order_no = $1{}",
-                self.lock
-            );
+            let look =
+                format!("select state, amount_minor from orders where order_no = $1{}", self.lock);
             let order = sqlx::query::<Any>(AssertSqlSafe(look)).bind(&paid.order_no);
             let order = order.fetch_one(&mut *transaction).await.unwrap();
             let (state, amount): (String, i64) = (order.get(0), order.get(1));
             if state == "TO_BE_PAID" && amount == paid.amount_minor {
-                sqlx::query::<Any>("update orders set state = 'TO_BE_DELIVERED' where order_no = $1")
-                    .bind(&paid.order_no)
-                    .execute(&mut *transaction)
-                    .await
-                    .unwrap();
+                sqlx::query::<Any>(
+                    "update orders set state = 'TO_BE_DELIVERED' where order_no = $1",
+                )
+                .bind(&paid.order_no)
+                .execute(&mut *transaction)
+                .await
+                .unwrap();
                 sqlx::query::<Any>(
                     "insert into payments (transaction_id, order_no, amount_minor) \
                      values ($1, $2, $3)",

@@ -82,7 +82,8 @@ pub(crate) fn half(database: Database, rate: u64, [fsync, fsync_p99]: [f64; 2], 
          p99 ms |\n|---|---|---|---|---|---|---|"
     );
     let [p50, p99, p999] = hit.latency_ms;
-    let bound = |found: Option<f64>| found.map_or("-".to_owned(), |ms| format!("≤ {ms:.1}"));
+    let bound =
+        |found: Option<f64>| found.map_or_else(|| "-".to_owned(), |ms| format!("≤ {ms:.1}"));
     let [effect, effect_p99] = hit.effect_ms;
     println!(
         "| {fsync:.2} | {fsync_p99:.2} | {p50:.2} | {p99:.2} | {p999:.2} | {} | {} |",

@@ -148,10 +148,7 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Pools, StoreError> {
             .after_connect(move |connection, _| {
                 Box::pin(async move {
                     let greeting = dialect.greeting(wait_ms) + &dialect.cache(cache_kib);
-                    sqlx::raw_sql(AssertSqlSafe(greeting))
-                        .execute(&mut *connection)
-                        .await
-                        .map(drop)
+                    sqlx::raw_sql(AssertSqlSafe(greeting)).execute(&mut *connection).await.map(drop)
                 })
             })
     };

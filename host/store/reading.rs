@@ -78,9 +78,8 @@ async fn look(readers: &AnyPool, together: &[Asked]) -> Option<HashMap<DocumentK
     let keys: BTreeSet<&DocumentKey> = together.iter().flat_map(|one| &one.keys).collect();
     let mut connection = readers.acquire().await.ok()?;
     let found = find(&mut connection, "", keys.into_iter()).await.ok()?;
-    let named = |one: Document| {
-        ((one.business.clone(), one.collection.clone(), one.key.clone()), one)
-    };
+    let named =
+        |one: Document| ((one.business.clone(), one.collection.clone(), one.key.clone()), one);
     Some(found.into_iter().map(named).collect())
 }
 

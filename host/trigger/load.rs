@@ -98,10 +98,9 @@ impl Load {
         let mut orders = 0u32;
         let mut shots = Vec::new();
         for _ in 0..self.callbacks {
-            let kind = match self.mix.draw(&mut draw) {
-                Kind::Repeated if orders == 0 => Kind::Genuine,
-                kind => kind,
-            };
+            let drawn = self.mix.draw(&mut draw);
+            let too_early = drawn == Kind::Repeated && orders == 0;
+            let kind = if too_early { Kind::Genuine } else { drawn };
             let order = if kind == Kind::Genuine {
                 orders = orders.saturating_add(1);
                 orders.saturating_sub(1)

@@ -150,12 +150,7 @@ impl Command {
     }
 
     /// Signs everything, on every processor there is.
-    fn prepare(
-        &self,
-        seed: u64,
-        hosts: &[String],
-        private: &[String],
-    ) -> anyhow::Result<Prepared> {
+    fn prepare(&self, seed: u64, hosts: &[String], private: &[String]) -> anyhow::Result<Prepared> {
         let keys = read_keys(&self.keys)?;
         let channels = self.channels()?;
         let Shares { repeated, forged, unknown_key, malformed, oversized } = self.shares;

@@ -63,6 +63,7 @@ pub fn start_log(settings: &Settings) -> anyhow::Result<WorkerGuard> {
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Full("callgate_effect_seconds".to_owned()), EFFECTS)?
         .set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), SIZES)?
         .install_recorder()?;
     describe();
@@ -80,6 +81,11 @@ fn describe() {
     describe_histogram!(
         "callgate_answer_seconds",
         "Time from the whole request read to the answer handed out, by channel."
+    );
+    describe_histogram!(
+        "callgate_effect_seconds",
+        "Time from a callback received to its step committed, by business; retries and parking \
+         included."
     );
     describe_counter!(
         "callgate_outcomes_total",
@@ -175,6 +181,12 @@ fn describe_calls() {
 const SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
+];
+
+/// Closer where an effect is expected; past that a retry, or an order that came late.
+const EFFECTS: &[f64] = &[
+    0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075,
+    0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0,
 ];
 
 /// Group sizes.

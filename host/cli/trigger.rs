@@ -1,7 +1,7 @@
 //! `callgate trigger`: a gateway on your own machine.
 //!
 //! Reading order: this file (the command), `play` (one case from step to step), `post` (one
-//! callback over HTTP), `table` (what is shown).
+//! callback over HTTP), `table` (what is shown); `load` (many, and what they cost).
 
 use std::fs;
 use std::io::Write;
@@ -18,6 +18,8 @@ use clap::{Args, Subcommand};
 use self::play::Player;
 use super::print;
 use crate::clock::Clock;
+
+mod load;
 
 mod play;
 
@@ -40,6 +42,8 @@ enum Action {
     List,
     /// Post the callbacks of a case, or of `all`, and check what comes back.
     Run(Box<Run>),
+    /// Post many callbacks, and tell what the answers and the server's work took.
+    Load(Box<load::Command>),
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +103,7 @@ impl Trigger {
                 Ok(ExitCode::SUCCESS)
             }
             Action::Run(run) => run.run().await,
+            Action::Load(load) => load.run().await,
         }
     }
 }
@@ -145,7 +150,7 @@ fn list() {
 
 impl Run {
     async fn run(&self) -> anyhow::Result<ExitCode> {
-        let keys = self.read_keys()?;
+        let keys = read_keys(&self.keys)?;
         let channels = self.channels()?;
         let seed = match self.seed {
             Some(seed) => seed,
@@ -170,23 +175,8 @@ impl Run {
         Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// Secrets come from a file or the environment, never from the command line.
     fn token(&self) -> anyhow::Result<Option<String>> {
-        let Some(file) = &self.token_file else {
-            return Ok(
-                std::env::var_os("CALLGATE_TOKEN").and_then(|token| token.into_string().ok())
-            );
-        };
-        let text = fs::read_to_string(file)
-            .with_context(|| format!("--token-file: {} cannot be read", file.display()))?;
-        Ok(Some(text.trim().to_owned()))
-    }
-
-    fn read_keys(&self) -> anyhow::Result<Keys> {
-        let folder = &self.keys;
-        Keys::from_files(|name| fs::read_to_string(folder.join(name)).ok()).with_context(|| {
-            format!("--keys: {} is not of `callgate trigger keys`", folder.display())
-        })
+        token(self.token_file.as_deref())
     }
 
     /// The channels to play: the named one, else the main one of each gateway that is meant. A
@@ -208,6 +198,21 @@ impl Run {
             .filter(|channel| every || channel.gateway().main_channel() == *channel)
             .collect())
     }
+}
+
+/// Secrets come from a file or the environment, never from the command line.
+fn token(file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let Some(file) = file else {
+        return Ok(std::env::var_os("CALLGATE_TOKEN").and_then(|token| token.into_string().ok()));
+    };
+    let text = fs::read_to_string(file)
+        .with_context(|| format!("--token-file: {} cannot be read", file.display()))?;
+    Ok(Some(text.trim().to_owned()))
+}
+
+fn read_keys(folder: &Path) -> anyhow::Result<Keys> {
+    Keys::from_files(|name| fs::read_to_string(folder.join(name)).ok())
+        .with_context(|| format!("--keys: {} is not of `callgate trigger keys`", folder.display()))
 }
 
 fn new_seed() -> anyhow::Result<u64> {

@@ -1,11 +1,13 @@
 //! The phase after the commit: at least once, and never able to undo anything.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use callgate_core::outcome::{Outcome, Reason, Step};
 use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::run::{Commit, Stop};
 use callgate_store::{AfterEnd, AfterSettlement, Committed, Document, Job, Spent};
+use futures_util::FutureExt as _;
 
 use super::fleet::Ended;
 use super::outside::Live;
@@ -96,17 +98,11 @@ async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {
     let outside = Live::new(engine, job, &plugin.descriptor().name);
     let input = convert::run_input(job, engine.clock.now());
     let watch = Stopwatch::start();
-    let guest = Arc::clone(plugin);
-    let running = engine
-        .guests
-        .spawn(async move { guest.run_after(input, commit, Box::new(outside)).await })
-        .await;
-    let report = match running {
-        Ok(report) => report,
-        Err(error) => {
-            tracing::error!(notification.id = %job.stored.id, %error, "a run ended badly");
-            return;
-        }
+    // As before the commit: behind a wall.
+    let running = AssertUnwindSafe(plugin.run_after(input, commit, Box::new(outside)));
+    let Ok(report) = Box::pin(running.catch_unwind()).await else {
+        tracing::error!(notification.id = %job.stored.id, "the host panicked during a run");
+        return;
     };
     pass.end(&report.result);
     let fuel = report.costs.iter().fold(0u64, |sum, cost| sum.saturating_add(cost.fuel));

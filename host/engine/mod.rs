@@ -149,7 +149,8 @@ pub struct Engine {
     pub trials: Arc<fleet::Trials>,
     /// How much of the time each plugin may take.
     pub bulkhead: Bulkhead,
-    /// Where guests run: threads of their own, so that no guest delays an answer to a gateway.
+    /// Where jobs run, with the guests in them: threads of their own, so that no guest delays an
+    /// answer to a gateway.
     pub guests: tokio::runtime::Handle,
     /// The time.
     pub clock: Clock,

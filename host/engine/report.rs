@@ -1,6 +1,7 @@
 //! What people and their machines hear of a decision.
 
 use callgate_core::outcome::Outcome;
+use callgate_core::time::Timestamp;
 use callgate_sandbox::descriptor::Descriptor;
 use callgate_sandbox::fault::Fault;
 use callgate_store::{Job, Settled};
@@ -43,6 +44,14 @@ pub(super) fn decision(job: &Job, decided: &Decided, settled: Option<&Settled>, 
         tracing::info!(notification.id = %job.stored.id, channel = %job.stored.channel, attempt,
             outcome, code, plugin, state, duration_us, reason = text, "notification decided");
     }
+}
+
+/// How long a callback waited for its step, from its receipt to the commit.
+pub(super) fn effect(job: &Job, now: Timestamp) {
+    let waited_ms = u64::try_from(now.ms_since(job.stored.received_at)).unwrap_or(0);
+    let waited = std::time::Duration::from_millis(waited_ms);
+    metrics::histogram!("callgate_effect_seconds", "business" => job.stored.business.clone())
+        .record(waited.as_secs_f64());
 }
 
 /// What an attempt came to, in the few words that alerts are made of: why a try did not end well

@@ -2,6 +2,7 @@
 //!
 //! Every run may happen twice: a lost lease, a lost version race and a replay look the same here.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use callgate_core::order::{self, OrderTerms};
@@ -13,6 +14,7 @@ use callgate_store::{
     AfterPhase, Document, InboxState, Job, MeaningUse, RunRecord, Settled, Settlement, Spent,
     StoreError, SubjectSeen,
 };
+use futures_util::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::backtest::{Decision, Inputs};
@@ -44,6 +46,9 @@ async fn decision(engine: &Engine, job: &Job, worker: OwnedSemaphorePermit) {
     let settled = settle(engine, job, &decided).await;
     report::decision(job, &decided, settled.as_ref(), watch);
     note_trial(engine, job, &decided, settled.as_ref());
+    if let (Some(Settled::Done { .. }), Outcome::Advance(_)) = (&settled, &decided.outcome) {
+        report::effect(job, engine.clock.now());
+    }
     if let Some(Settled::Done { .. } | Settled::Repeated) = &settled
         && !held
         && !matches!(decided.outcome, Outcome::Retry(_) | Outcome::Defer(_) | Outcome::Park(_))
@@ -203,13 +208,9 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
     let outside = Live::new(engine, job, &plugin.descriptor().name);
     let now = engine.clock.now();
     let input = convert::run_input(job, now);
-    let guest = Arc::clone(&plugin);
-    let running =
-        engine.guests.spawn(async move { guest.run(input, Box::new(outside)).await }).await;
-    let mut report = match running {
-        Ok(report) => report,
-        Err(error) => return broken(engine, job, &error, subject),
-    };
+    // Behind a wall: a panic would be our mistake, and must not take the job with it.
+    let running = AssertUnwindSafe(plugin.run(input, Box::new(outside))).catch_unwind();
+    let Ok(mut report) = Box::pin(running).await else { return broken(engine, job, subject) };
     pass.end(&report.result);
     let shadow = engine.shadows.beside(&plugin, job);
     let wanted = shadow.is_some() || engine.settings.record_inputs;
@@ -250,13 +251,8 @@ fn recorded(engine: &Engine, inputs: &Inputs) -> Option<String> {
 }
 
 /// A run that panicked is a mistake of ours: tried again, and at last a person must look.
-fn broken(
-    engine: &Engine,
-    job: &Job,
-    error: &tokio::task::JoinError,
-    subject: SubjectSeen,
-) -> Decided {
-    tracing::error!(notification.id = %job.stored.id, %error, "a run ended badly");
+fn broken(engine: &Engine, job: &Job, subject: SubjectSeen) -> Decided {
+    tracing::error!(notification.id = %job.stored.id, "the host panicked during a run");
     let reason = Reason::new("sandbox.host", "the host failed while the processor ran");
     let (outcome, due_in_ms) = decide::failed(engine, job, reason);
     Decided { due_in_ms, ..Decided::plain(outcome, subject) }

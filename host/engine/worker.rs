@@ -64,10 +64,12 @@ async fn take(
             // Never more are claimed than slots are free; if so, the lease lapses.
             break;
         };
-        let engine = engine.clone();
-        jobs.spawn(async move {
+        let (engine, guests) = (engine.clone(), engine.guests.clone());
+        let work = async move {
             run::job(&engine, job, permit).await;
-        });
+        };
+        // The whole job runs where its guest does: it changes threads neither before nor after.
+        jobs.spawn_on(work, &guests);
     }
     count
 }

@@ -9,9 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
+use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Row as _};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::error::StoreError;
+use crate::reading::Reading;
 use crate::settings::Settings;
 
 /// Which database it is.
@@ -52,6 +56,14 @@ impl Dialect {
         }
     }
 
+    /// What a fresh connection is told besides. PostgreSQL has one cache for all.
+    fn cache(self, kib: u32) -> String {
+        match self {
+            Self::Sqlite => format!("; pragma cache_size = -{kib}"),
+            Self::Postgres => String::new(),
+        }
+    }
+
     /// What a fresh connection is told.
     fn greeting(self, wait_ms: u32) -> String {
         match self {
@@ -74,6 +86,17 @@ impl Dialect {
     }
 }
 
+/// How long a connection is taken to live since it was used last.
+const TRUSTED: Duration = Duration::from_secs(1);
+
+/// Page cache of SQLite's writer: it holds the inner pages of every index of a table with tens of
+/// millions of rows, and those of its leaves that are written now. With SQLite's own default of
+/// 2 MiB a writer reads most pages again for each group.
+const WRITER_CACHE_KIB: u32 = 65_536;
+
+/// Page cache of each of SQLite's readers: they look at what was written a moment ago.
+const READER_CACHE_KIB: u32 = 8_192;
+
 /// The two pools of an opened database.
 #[derive(Debug)]
 pub(crate) struct Pools {
@@ -81,7 +104,36 @@ pub(crate) struct Pools {
     pub(crate) writer: AnyPool,
     /// Several, for reading.
     pub(crate) readers: AnyPool,
+    /// Reads documents for many runs at once.
+    pub(crate) reading: Reading,
     pub(crate) dialect: Dialect,
+    /// The writer's connection between two groups, and since when: to hand it back to its pool and
+    /// to take it again costs two round trips, as much as a small group.
+    kept: Mutex<Option<(PoolConnection<Any>, Instant)>>,
+}
+
+impl Pools {
+    /// The connection for a group. One that lay idle is asked whether it still lives.
+    pub(crate) async fn writing(&self) -> Result<PoolConnection<Any>, sqlx::Error> {
+        if let Some((mut connection, since)) = self.kept.lock().await.take()
+            && (since.elapsed() < TRUSTED || connection.ping().await.is_ok())
+        {
+            return Ok(connection);
+        }
+        self.writer.acquire().await
+    }
+
+    /// Keeps the connection of a group that ended well.
+    pub(crate) async fn keep(&self, connection: PoolConnection<Any>) {
+        *self.kept.lock().await = Some((connection, Instant::now()));
+    }
+
+    /// Closes everything. Nobody may ask for a connection any more.
+    pub(crate) async fn close(&self) {
+        drop(self.kept.lock().await.take());
+        self.writer.close().await;
+        self.readers.close().await;
+    }
 }
 
 /// Connects, without touching the schema.
@@ -89,16 +141,16 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Pools, StoreError> {
     sqlx::any::install_default_drivers();
     let (dialect, url) = target(&settings.url)?;
     let wait_ms = settings.wait_ms;
-    let pool = |connections: u32| {
+    let pool = |connections: u32, cache_kib: u32| {
         AnyPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(Duration::from_millis(u64::from(wait_ms)))
+            // A file drops no connection.
+            .test_before_acquire(dialect == Dialect::Postgres)
             .after_connect(move |connection, _| {
                 Box::pin(async move {
-                    sqlx::raw_sql(AssertSqlSafe(dialect.greeting(wait_ms)))
-                        .execute(&mut *connection)
-                        .await
-                        .map(drop)
+                    let greeting = dialect.greeting(wait_ms) + &dialect.cache(cache_kib);
+                    sqlx::raw_sql(AssertSqlSafe(greeting)).execute(&mut *connection).await.map(drop)
                 })
             })
     };
@@ -107,9 +159,10 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Pools, StoreError> {
     let mut first = AnyConnection::connect(&url).await?;
     greet(&mut first, dialect, wait_ms).await?;
     first.close().await?;
-    let writer = pool(1).connect(&url).await?;
-    let readers = pool(settings.readers).connect(&url).await?;
-    Ok(Pools { writer, readers, dialect })
+    let writer = pool(1, WRITER_CACHE_KIB).connect(&url).await?;
+    let readers = pool(settings.readers, READER_CACHE_KIB).connect(&url).await?;
+    let reading = Reading::start(&readers);
+    Ok(Pools { writer, readers, reading, dialect, kept: Mutex::default() })
 }
 
 /// Connects for reading alone: nothing that is sent over these connections can write.

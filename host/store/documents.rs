@@ -115,15 +115,7 @@ pub(crate) async fn several(
     business: &str,
     refs: &[DocumentRef],
 ) -> Result<Vec<Option<Document>>, StoreError> {
-    if refs.len() > DOCUMENTS_MAX {
-        let found = refs.len();
-        let what = format!("{found} documents asked for, at most {DOCUMENTS_MAX} expected");
-        return Err(StoreError::invalid(what));
-    }
-    let keys: Vec<DocumentKey> = refs
-        .iter()
-        .map(|one| (business.to_owned(), one.collection.clone(), one.key.clone()))
-        .collect();
+    let keys = checked(business, refs)?;
     let mut connection = pool.acquire().await?;
     let found = find(&mut connection, "", keys.iter()).await?;
     let named = |one: &DocumentRef| {
@@ -132,6 +124,20 @@ pub(crate) async fn several(
         found.iter().find(same).cloned()
     };
     Ok(refs.iter().map(named).collect())
+}
+
+/// The keys of documents of one business, unless they are too many.
+pub(crate) fn checked(
+    business: &str,
+    refs: &[DocumentRef],
+) -> Result<Vec<DocumentKey>, StoreError> {
+    if refs.len() > DOCUMENTS_MAX {
+        let found = refs.len();
+        let what = format!("{found} documents asked for, at most {DOCUMENTS_MAX} expected");
+        return Err(StoreError::invalid(what));
+    }
+    let key = |one: &DocumentRef| (business.to_owned(), one.collection.clone(), one.key.clone());
+    Ok(refs.iter().map(key).collect())
 }
 
 /// A document that is new.

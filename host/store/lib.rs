@@ -47,6 +47,8 @@ mod plain;
 
 mod documents;
 
+mod reading;
+
 mod history;
 
 mod outbox;

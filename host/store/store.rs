@@ -14,7 +14,7 @@ use crate::attempt;
 use crate::bell::{Bell, Rope};
 use crate::deliveries::{self, DeadLetter, DeadLetters, WaitingDelivery};
 use crate::dialect::{Pools, connect};
-use crate::documents::{self, Document, DocumentRef};
+use crate::documents::{Document, DocumentRef};
 use crate::error::StoreError;
 use crate::group::{Operation, Reply};
 use crate::held::{self, Recall, Recalling};
@@ -276,7 +276,7 @@ impl Store {
         business: &str,
         refs: &[DocumentRef],
     ) -> Result<Vec<Option<Document>>, StoreError> {
-        documents::several(self.readers(), business, refs).await
+        self.0.pools.reading.documents(self.readers(), business, refs).await
     }
 
     /// One notification by its id.
@@ -354,8 +354,7 @@ impl Store {
         {
             tracing::error!(%error, "the store's writer ended badly");
         }
-        self.0.pools.writer.close().await;
-        self.0.pools.readers.close().await;
+        self.0.pools.close().await;
     }
 
     pub(crate) fn readers(&self) -> &AnyPool {

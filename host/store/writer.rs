@@ -96,10 +96,10 @@ impl Writer {
     }
 
     async fn attempt(&self, group: &Group) -> Result<Answers, Fault> {
-        let mut connection = self.pools.writer.acquire().await?;
+        let mut connection = self.pools.writing().await?;
         let ended = self.transact(&mut connection, group).await;
         match &ended {
-            Ok(_) | Err(Ended { connection: Usable::Yes, .. }) => {}
+            Ok(_) | Err(Ended { connection: Usable::Yes, .. }) => self.pools.keep(connection).await,
             // A database that failed may have ended the transaction by itself, which the
             // connection does not know: it would refuse every further one.
             Err(Ended { connection: Usable::No, .. }) => drop(connection.close().await),

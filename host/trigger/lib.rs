@@ -8,8 +8,8 @@
 //!
 //! Reading order: [`channel`] and [`keys`] are the accounts, [`purchase`] what happens at the
 //! till, [`message`] how it is told, one file per gateway below it; [`cases`] are the stories
-//! worth telling, [`burst`] many at once; [`schedule`] and [`answer`] are how a gateway repeats
-//! itself and what it wants to hear.
+//! worth telling, [`burst`] many at once, [`load`] many with what else comes to a door;
+//! [`schedule`] and [`answer`] are how a gateway repeats itself and what it wants to hear.
 
 pub mod channel;
 
@@ -34,6 +34,8 @@ pub mod alipay;
 pub mod cases;
 
 pub mod burst;
+
+pub mod load;
 
 pub mod schedule;
 

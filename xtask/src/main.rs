@@ -16,6 +16,8 @@ mod test;
 
 mod crash;
 
+mod bench;
+
 mod postgres;
 
 mod nats;
@@ -44,6 +46,8 @@ enum Task {
     Test,
     /// The kill test, with as many kills as you like and a seed that repeats the schedule.
     Crash(crash::Crash),
+    /// What it costs: all benchmarks, and their tables in `benches/README.md`.
+    Bench(bench::Bench),
     /// Build the processors of `plugins/` to components in `target/plugins/`.
     Plugins(plugins::Plugins),
     /// Bans, licences and sources of every dependency.
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Task::Demo(demo) => demo.run(),
         Task::Test => test::run(),
         Task::Crash(crash) => crash.run(),
+        Task::Bench(bench) => bench.run(),
         Task::Plugins(plugins) => plugins.run(),
         Task::Audit => audit::run(),
     };

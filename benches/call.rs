@@ -5,7 +5,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::as_conversions,
     clippy::float_arithmetic,
     clippy::arithmetic_side_effects,
     reason = "a benchmark ends where something is wrong, and prints ratios"

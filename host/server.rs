@@ -97,14 +97,9 @@ impl Server {
             finished: finished.clone(),
             owner,
         };
-        let delivery = Delivery {
-            store: store.clone(),
-            clock: clock.clone(),
-            owner: engine.owner.clone(),
-            poll_ms: config.engine.poll_ms,
-        };
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
+        tasks.extend(deliveries(sinks, &engine, &stopped));
         tasks.extend([
             tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
             tokio::spawn(engine::bulkhead::recall(engine.clone(), stopped.clone())),
@@ -120,11 +115,6 @@ impl Server {
             ),
             serve_public(public, &config, &store, (&clock, finished), stopped.clone()),
         ]);
-        tasks.extend(
-            sinks.into_iter().map(|sink| {
-                tokio::spawn(deliver::deliver(delivery.clone(), sink, stopped.clone()))
-            }),
-        );
         let (public, private) = addresses;
         Ok(Self { public, private, stop, tasks, store, _guests: guests })
     }
@@ -217,6 +207,22 @@ pub async fn sinks(config: &Config) -> anyhow::Result<Vec<Sink>> {
         sinks.push(Sink::open(settings.clone()).await?);
     }
     Ok(sinks)
+}
+
+/// Starts delivering to every sink.
+fn deliveries(
+    sinks: Vec<Sink>,
+    engine: &Engine,
+    stopped: &watch::Receiver<bool>,
+) -> Vec<JoinHandle<()>> {
+    let delivery = Delivery {
+        store: engine.store.clone(),
+        clock: engine.clock.clone(),
+        owner: engine.owner.clone(),
+        poll_ms: engine.settings.poll_ms,
+    };
+    let deliver = |sink| deliver::deliver(delivery.clone(), sink, stopped.clone());
+    sinks.into_iter().map(|sink| tokio::spawn(deliver(sink))).collect()
 }
 
 /// Starts retention where it is wanted.

@@ -105,18 +105,7 @@ fn describe() {
         "callgate_oldest_open_seconds",
         "Age of the oldest notification that is due and not done."
     );
-    describe_counter!("callgate_sink_delivered_total", "Events that a sink took, by sink.");
-    describe_counter!(
-        "callgate_sink_failed_total",
-        "Attempts that failed, by sink and reason code."
-    );
-    describe_counter!("callgate_sink_dead_total", "Events given up, by sink and reason code.");
-    describe_gauge!(
-        "callgate_sink_lag_seconds",
-        "Age of the oldest event that a sink did not take; shown by the host that delivers to it."
-    );
-    describe_gauge!("callgate_sink_circuit_open", "1 while a sink is left in peace.");
-    describe_gauge!("callgate_sink_held", "Events that failed or wait behind one that did.");
+    describe_sinks();
     describe_calls();
     describe_counter!(
         "callgate_retention_rows_total",
@@ -140,6 +129,23 @@ fn describe() {
     );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
     describe_bulkheads();
+}
+
+fn describe_sinks() {
+    use metrics::{describe_counter, describe_gauge};
+
+    describe_counter!("callgate_sink_delivered_total", "Events that a sink took, by sink.");
+    describe_counter!(
+        "callgate_sink_failed_total",
+        "Attempts that failed, by sink and reason code."
+    );
+    describe_counter!("callgate_sink_dead_total", "Events given up, by sink and reason code.");
+    describe_gauge!(
+        "callgate_sink_lag_seconds",
+        "Age of the oldest event that a sink did not take; shown by the host that delivers to it."
+    );
+    describe_gauge!("callgate_sink_circuit_open", "1 while a sink is left in peace.");
+    describe_gauge!("callgate_sink_held", "Events that failed or wait behind one that did.");
 }
 
 fn describe_bulkheads() {

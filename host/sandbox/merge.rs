@@ -305,8 +305,8 @@ mod tests {
         *dice ^= *dice >> 7;
         *dice ^= *dice << 17;
         let names = ["a", "b", "", "{", "\"", "\\", "订"];
-        let pick = |dice: u64| names[usize::try_from(dice >> 32).unwrap() % names.len()];
-        match *dice % if depth == 0 { 4 } else { 8 } {
+        let pick = |dice: u64| names[usize::try_from(dice >> 32).unwrap().rem_euclid(names.len())];
+        match dice.rem_euclid(if depth == 0 { 4 } else { 8 }) {
             0 => Value::Null,
             1 => Value::from(*dice),
             2 => Value::from(pick(*dice)),

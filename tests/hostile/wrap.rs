@@ -56,12 +56,13 @@ pub(crate) fn embed(module: Vec<u8>) -> Result<Vec<u8>, String> {
 
 fn embed_in(world: &str, mut module: Vec<u8>) -> Result<Vec<u8>, String> {
     let mut resolve = Resolve::default();
-    resolve.push_path(root().join("wit")).unwrap();
+    resolve.push_path(root().join("wit")).expect("the contract");
     let world = world.replace("@X", "include callgate:processor/processor@0.1.0;");
-    let package = resolve.push_str("guest.wit", &world).unwrap();
-    let world = resolve.select_world(&[package], None).unwrap();
+    let package = resolve.push_str("guest.wit", &world).expect("a world");
+    let world = resolve.select_world(&[package], None).expect("one world");
     let utf8 = StringEncoding::UTF8;
-    wit_component::embed_component_metadata(&mut module, &resolve, world, utf8, false).unwrap();
+    wit_component::embed_component_metadata(&mut module, &resolve, world, utf8, false)
+        .expect("a module");
     let mut encoder = ComponentEncoder::default();
     let told = encoder.validate(true).module(&module).and_then(ComponentEncoder::encode);
     told.map_err(|error| format!("{error:#}"))

@@ -109,7 +109,7 @@ fn lies() -> Vec<Attack> {
         Attack::new(&file.replace('_', "-"), fields, End::Review(code, words))
     };
     let answers = |name: &str, len: usize, end| {
-        let pages = len / 65536 + 2;
+        let pages = len.div_euclid(65536).saturating_add(2);
         let fields = format!(
             "(func $speak (result i32)\n  (drop (memory.grow (i32.const {pages})))\n  \
              (memory.fill (i32.const 8192) (i32.const 120) (i32.const {len}))\n  \

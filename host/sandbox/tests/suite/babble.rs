@@ -126,7 +126,7 @@ pub(crate) fn guest(dice: &mut Dice) -> String {
     let mut out = imports();
     for (name, _) in PHASES {
         let params = if name == "after" { "(param i32 i32 i64 i32)" } else { "" };
-        write!(out, "(func (export \"{name}\") {params} (result i32)\n").unwrap();
+        writeln!(out, "(func (export \"{name}\") {params} (result i32)").unwrap();
         for _ in 0..dice.below(20) {
             call(dice, &mut texts, &mut out);
         }

@@ -179,7 +179,7 @@ pub(crate) async fn a_shadow_is_started_reported_of_and_stopped(house: &House) {
     };
     store.push_plugin(version, at(1)).await.unwrap();
     let ShadowStarted::Done(first) = start(&store, "1.0.0", 2).await else { panic!("not started") };
-    assert_eq!(store.shadows().await.unwrap(), [first.clone()]);
+    assert_eq!(store.shadows().await.unwrap(), std::slice::from_ref(&first));
     say(&store, &first.run, "one").await;
     say(&store, &first.run, "two").await;
     let reports = store.shadow_reports(&first.run).await.unwrap();

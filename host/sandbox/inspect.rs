@@ -125,8 +125,8 @@ fn check_import(name: &str) -> Result<(), String> {
 const PACKAGE: &str = "callgate:processor";
 const PLUGIN: &str = "callgate:processor/plugin@0.1.";
 const PHASES: &str = "callgate:processor/phases@0.1.";
-const INTERFACES: [&str; 7] =
-    ["types", "exchange", "documents", "events", "config", "log", "clock"];
+const INTERFACES: [&str; 8] =
+    ["types", "exchange", "documents", "events", "config", "log", "http", "clock"];
 
 /// Components in components in components. Toolchains make two levels.
 const DEPTH_MAX: u64 = 16;

@@ -4,6 +4,7 @@
 use callgate_core::outcome::{Event, Outcome};
 
 use crate::accept::Arrival;
+use crate::attempt::Spent;
 use crate::calls::CallEnd;
 use crate::calls::log::Calling;
 use crate::group::Operation;
@@ -55,11 +56,15 @@ fn of_settlement(settlement: &Settlement) -> usize {
     };
     let scratch = settlement.scratch.as_ref().map_or(0, String::len);
     let reads = settlement.reads.len().saturating_mul(FIXED);
-    sum([step, scratch, reads, settlement.spent.phases.len()])
+    sum([step, scratch, reads, of_spent(&settlement.spent)])
 }
 
 fn of_after(settlement: &AfterSettlement) -> usize {
-    of_events(&settlement.events).saturating_add(settlement.spent.phases.len())
+    of_events(&settlement.events).saturating_add(of_spent(&settlement.spent))
+}
+
+fn of_spent(spent: &Spent) -> usize {
+    sum([spent.phases.len(), spent.inputs.as_ref().map_or(0, String::len)])
 }
 
 fn of_call(calling: &Calling) -> usize {

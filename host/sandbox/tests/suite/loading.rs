@@ -82,18 +82,25 @@ async fn imports_that_the_contract_does_not_have_are_refused_by_name() {
 
 #[tokio::test]
 async fn an_unknown_function_of_a_known_interface_is_refused_by_name() {
-    let bytes = wat(r#"(component (import "callgate:processor/log@0.1.9" (instance
-            (export "write-everything" (func)))))"#);
+    let bytes = wat(&r#"(component (import "callgate:processor/log@0.1.9" (instance
+            (export "write-everything" (func)))) @EXPORTS)"#
+        .replace("@EXPORTS", EXPORTS));
     refused(bytes.clone(), "plugin.link", "callgate:processor/log").await;
     refused(bytes, "plugin.link", "write-everything").await;
 }
 
 #[tokio::test]
 async fn a_known_function_of_another_shape_is_refused() {
-    let bytes = wat(r#"(component (import "callgate:processor/clock@0.1.0" (instance
-            (export "now" (func (result string))))))"#);
+    let bytes = wat(&r#"(component (import "callgate:processor/clock@0.1.0" (instance
+            (export "now" (func (result string))))) @EXPORTS)"#
+        .replace("@EXPORTS", EXPORTS));
     refused(bytes, "plugin.link", "now").await;
 }
+
+/// What every component has; empty here, for the imports are looked at first.
+const EXPORTS: &str = r#"(instance $none)
+    (export "callgate:processor/plugin@0.1.0" (instance $none))
+    (export "callgate:processor/phases@0.1.0" (instance $none))"#;
 
 #[tokio::test]
 async fn a_component_without_the_exports_is_refused() {

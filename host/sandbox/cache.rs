@@ -3,6 +3,7 @@
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -32,8 +33,9 @@ impl CacheDir {
         remove_leftovers(&parent);
         let refuse = |error: io::Error| refused(&parent, error.to_string());
         let prefix = format!("{PREFIX}{}-", std::process::id());
-        // Made with no rights for others.
-        let private = tempfile::Builder::new().prefix(&prefix).tempdir().map_err(refuse)?;
+        let alone = fs::Permissions::from_mode(0o700);
+        let mut builder = tempfile::Builder::new();
+        let private = builder.prefix(&prefix).permissions(alone).tempdir().map_err(refuse)?;
         let path = private.path().canonicalize().map_err(refuse)?;
         Ok(Self { path, _private: Some(private) })
     }

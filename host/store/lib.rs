@@ -6,7 +6,7 @@
 //! Reading order: [`Store`] is the way in. What writes waits for one writer (`writer`), which runs
 //! what waits in line (`queue`, `weight`) as one transaction (`group`): accepting (`accept`, `repeat`), registering
 //! (`register`),
-//! settling (`settlement`, `settle`, `verdict`), claiming (`lease`, `held`) and delivering (`sinks`). One
+//! settling (`settlement`, `settle`, `verdict`, `ending`), claiming (`lease`, `held`) and delivering (`sinks`). One
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
 //! `attempt` (and `recorded`, what back-tests and statistics read of it), `calls`, `audit`; `order` looks
 //! at the first of them. What people may do is in `operators`,
@@ -36,6 +36,8 @@ mod settlement;
 mod settle;
 
 mod verdict;
+
+mod ending;
 
 mod lease;
 

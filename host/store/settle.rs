@@ -16,6 +16,7 @@ use crate::attempt;
 use crate::batch::{Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::documents::{self, DocumentKey, ORDERS};
+use crate::ending::{LeaseEnd, RowChange};
 use crate::error::{Blame, Fault, StoreError};
 use crate::history::{self, HistoryEntry};
 use crate::inbox::InboxState;
@@ -25,7 +26,7 @@ use crate::outbox::Outgoing;
 use crate::settlement::{
     AfterEnd, AfterSettlement, Budget, DocumentRead, Settled, Settlement, Settling, SubjectSeen,
 };
-use crate::verdict::{Held, Known, LeaseEnd, LeasedRow, RowChange, Writes, decide};
+use crate::verdict::{Held, Known, LeasedRow, Writes, decide};
 
 /// An end of a last phase on its way.
 #[derive(Debug)]

@@ -4,17 +4,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use callgate_core::outcome::{Expect, Outcome, Reason, Step};
-use callgate_core::time::Timestamp;
 
 use crate::documents::{DocumentKey, NewDocument, NewVersion, ORDERS};
+use crate::ending::{RowChange, again, done, end, lost, wait};
 use crate::error::StoreError;
 use crate::history::{Effect, HistoryEntry, Meaning};
 use crate::inbox::InboxState;
 use crate::lease::Lease;
 use crate::outbox::Outgoing;
-use crate::settlement::{
-    AfterPhase, Budget, DocumentRead, Settled, Settlement, Settling, SubjectSeen,
-};
+use crate::settlement::{DocumentRead, Settled, Settlement, Settling, SubjectSeen};
 
 /// What is stored of everything that a group of settlements rests on.
 #[derive(Debug, Default)]
@@ -68,35 +66,6 @@ pub(crate) struct Writes {
     pub(crate) history: Vec<HistoryEntry>,
     pub(crate) rows: Vec<RowChange>,
     pub(crate) events: Vec<Outgoing>,
-}
-
-/// What becomes of an inbox row.
-#[derive(Debug)]
-pub(crate) struct RowChange {
-    pub(crate) id: String,
-    pub(crate) owner: String,
-    pub(crate) attempt: i64,
-    pub(crate) state: InboxState,
-    pub(crate) due_at: Option<Timestamp>,
-    pub(crate) lease: LeaseEnd,
-    pub(crate) reason: Option<Reason>,
-    /// `None` keeps the last one.
-    pub(crate) outcome: Option<&'static str>,
-    pub(crate) scratch: Option<String>,
-    pub(crate) plugin: Option<String>,
-    pub(crate) finished_at: Option<Timestamp>,
-    pub(crate) budget: Budget,
-    /// The history entry of its commit; `None` keeps the last one.
-    pub(crate) history_id: Option<String>,
-}
-
-/// Whether the worker goes on with the row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LeaseEnd {
-    /// It does: the last phase is due, and it is the one to run it.
-    Held,
-    /// Whoever claims it next.
-    Given,
 }
 
 /// Judges one settlement, adds what it writes, and remembers it for the rest of the group.
@@ -330,76 +299,5 @@ fn entry(settling: &Settling, row: &LeasedRow, step: &Step, before: Option<&Held
         attempt: settlement.lease.attempt,
         events: i64::try_from(step.events().len()).ok(),
         at: settling.now,
-    }
-}
-
-fn change(settling: &Settling, state: InboxState) -> RowChange {
-    let Settlement { lease, scratch, run, .. } = &settling.settlement;
-    let finished = matches!(state, InboxState::Done | InboxState::Review);
-    RowChange {
-        id: lease.id.clone(),
-        owner: lease.owner.clone(),
-        attempt: lease.attempt,
-        state,
-        due_at: (!finished).then_some(settling.now),
-        lease: LeaseEnd::Given,
-        reason: None,
-        outcome: None,
-        scratch: scratch.clone(),
-        plugin: run.as_ref().map(|run| run.plugin.clone()),
-        finished_at: finished.then_some(settling.now),
-        budget: Budget::Spent,
-        history_id: None,
-    }
-}
-
-/// Back to the start, at once.
-fn again(settling: &Settling) -> RowChange {
-    RowChange { budget: Budget::Kept, ..change(settling, InboxState::Ready) }
-}
-
-/// Back to the start after a lost race, when the worker says: a processor can lose each one, with
-/// an expectation that never holds.
-fn lost(settling: &Settling) -> RowChange {
-    RowChange { due_at: Some(settling.settlement.due_at.max(settling.now)), ..again(settling) }
-}
-
-fn wait(
-    settling: &Settling,
-    state: InboxState,
-    (reason, outcome): (&Reason, &'static str),
-) -> RowChange {
-    RowChange {
-        due_at: Some(settling.settlement.due_at),
-        reason: Some(reason.clone()),
-        outcome: Some(outcome),
-        budget: match settling.settlement.outcome {
-            Outcome::Park(_) | Outcome::Defer(_) | Outcome::Hold { .. } => Budget::Kept,
-            Outcome::Retry(_) | Outcome::Advance(_) | Outcome::Keep(_) | Outcome::Review(_) => {
-                Budget::Spent
-            }
-        },
-        ..change(settling, state)
-    }
-}
-
-fn end(
-    settling: &Settling,
-    state: InboxState,
-    (reason, outcome): (&Reason, &'static str),
-) -> RowChange {
-    let reason = Some(reason.clone());
-    RowChange { reason, outcome: Some(outcome), ..change(settling, state) }
-}
-
-fn done(settling: &Settling) -> RowChange {
-    let outcome = Some("advance");
-    match settling.settlement.after {
-        AfterPhase::None => RowChange { outcome, ..change(settling, InboxState::Done) },
-        AfterPhase::Wanted => {
-            let (lease, budget) = (LeaseEnd::Held, Budget::Anew);
-            let history_id = Some(settling.history_id.clone());
-            RowChange { outcome, lease, budget, history_id, ..change(settling, InboxState::After) }
-        }
     }
 }

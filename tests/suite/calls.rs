@@ -119,8 +119,12 @@ async fn a_slow_endpoint_delays_nobody_who_does_not_call_it() {
         let config = json!({ "requests": [post("/orders")] });
         // More notifications than workers hang at the endpoint or wait for it.
         let Some(toml) = calling(&erp, &config, "timeout_ms = 60000\nwait_ms = 50") else { return };
-        let flags =
-            ["engine.workers=24", "engine.retry.max_ms=60000", "engine.retry.first_ms=30000"];
+        let flags = [
+            "engine.workers=24",
+            "plugins.caller.limits.concurrency=24",
+            "engine.retry.max_ms=60000",
+            "engine.retry.first_ms=30000",
+        ];
         let field = Field::start(database, &toml, &flags);
         for _ in 0..40 {
             field.pay(&json!({})).await;

@@ -1,6 +1,7 @@
 //! Compiling in a child process: the real binary compiles for a sandbox of this one, and bombs do
 //! not get through.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use callgate::clock::Stopwatch;
@@ -15,6 +16,12 @@ use tempfile::TempDir;
 
 use crate::guest_text::guest;
 use crate::house::binary;
+
+/// A folder for compiled code: nobody else's.
+fn folder() -> TempDir {
+    let private = std::fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().permissions(private).tempdir().expect("a folder")
+}
 
 fn settings(cache: &TempDir) -> SandboxSettings {
     let cache_dir = Some(cache.path().to_owned());
@@ -42,7 +49,7 @@ fn functions(count: u32, additions: u32) -> Vec<u8> {
 
 #[tokio::test]
 async fn what_a_child_compiled_is_found_in_the_cache_by_the_server() {
-    let cache = TempDir::new().expect("a folder");
+    let cache = folder();
     let bytes = guest(("test/guest", "SHOP"), "");
     let plugin = load(settings(&cache), bytes.clone()).await.expect("it is good");
     assert_eq!(plugin.descriptor().name, "test/guest");
@@ -60,7 +67,7 @@ async fn what_a_child_compiled_is_found_in_the_cache_by_the_server() {
 
 #[tokio::test]
 async fn a_bomb_that_compiles_slowly_is_stopped_at_the_limit() {
-    let cache = TempDir::new().expect("a folder");
+    let cache = folder();
     let bytes = functions(300, 1_000);
     let begun = Stopwatch::start();
     let limited = SandboxSettings { compile_ms: 700, ..settings(&cache) };
@@ -72,7 +79,7 @@ async fn a_bomb_that_compiles_slowly_is_stopped_at_the_limit() {
 
 #[tokio::test]
 async fn a_bomb_that_needs_much_memory_is_stopped_at_the_limit() {
-    let cache = TempDir::new().expect("a folder");
+    let cache = folder();
     // Less than the program itself needs to begin with.
     let limited = SandboxSettings { compile_memory_bytes: 64 << 20, ..settings(&cache) };
     let error = load(limited, functions(200, 200)).await.expect_err("it needs more");
@@ -82,7 +89,7 @@ async fn a_bomb_that_needs_much_memory_is_stopped_at_the_limit() {
 
 #[tokio::test]
 async fn a_bomb_that_makes_enormous_code_is_refused() {
-    let cache = TempDir::new().expect("a folder");
+    let cache = folder();
     let limited = SandboxSettings { code_bytes_max: 200_000, ..settings(&cache) };
     let error = load(limited, functions(200, 200)).await.expect_err("it is larger");
     assert_eq!(error.code(), "plugin.code-too-large", "{error}");
@@ -123,12 +130,10 @@ async fn what_cannot_be_good_is_refused_before_anything_is_compiled() {
 
 #[tokio::test]
 async fn a_folder_that_others_can_write_is_no_cache() {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    let cache = TempDir::new().expect("a folder");
+    let cache = folder();
     let open = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(cache.path(), open).expect("it is ours");
     let error = Sandbox::with_compiler(settings(&cache), compiler()).expect_err("it is refused");
     assert_eq!(error.code(), "sandbox.cache");
-    assert!(error.to_string().contains("mode 777"), "{error}");
+    assert!(error.to_string().contains("mode is 777"), "{error}");
 }

@@ -49,7 +49,7 @@ impl Arena {
         write_configuration(folder.path(), &more);
         let flags = [
             format!("store.url={url}"),
-            format!("sandbox.cache_dir={}", cache().display()),
+            format!("sandbox.cache_dir={}", cache().join("code").display()),
             "sandbox.slots=8".to_owned(),
             "engine.retry.attempts_max=1".to_owned(),
             "engine.poll_ms=50".to_owned(),

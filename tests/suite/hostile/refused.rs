@@ -46,7 +46,8 @@ fn what_a_guest_imports_beyond_the_contract_is_named() {
 #[test]
 fn machines_that_the_host_does_not_have_are_named() {
     let with = |memory: &str| {
-        wat(&format!("(component (core module (memory {memory}) (func (export \"f\"))))"))
+        let module = format!("(core module (memory {memory}) (func (export \"f\")))");
+        wat(&format!("(component {module} {EXPORTS})"))
     };
     refused(&with("1 2 shared"), &[], &["not valid", "threads"]);
     refused(&with("i64 1"), &[], &["not valid", "memory64"]);
@@ -114,8 +115,13 @@ fn types_that_unfold_to_more_than_memory_holds_are_refused() {
         let before = level - 1;
         types.push_str(&format!("(type $t{level} (tuple $t{before} $t{before}))"));
     }
-    refused(&wat(&format!("(component {types})")), &[], &["not valid", "type size"]);
+    refused(&wat(&format!("(component {types} {EXPORTS})")), &[], &["not valid", "type size"]);
 }
+
+/// What every component has: it is looked at before anything is compiled.
+const EXPORTS: &str = r#"(instance $none)
+    (export "callgate:processor/plugin@0.1.0" (instance $none))
+    (export "callgate:processor/phases@0.1.0" (instance $none))"#;
 
 /// A flag as long as the line it stands on.
 const PATIENT_DESCRIBE: &str = "plugins.extra.limits.describe_ms=60000";

@@ -232,7 +232,9 @@ fn evil_channel() -> String {
         .replace("channels.alipay-main", "channels.evil")
         .replace("PRODUCT_ORDER", "EVIL")
         .replace("ALI_PAY", "ATTACK");
-    format!("[businesses.EVIL]\ntoken_sha256 = [\"{}\"]\n{evil}\n", hash_text(EVIL_TOKEN))
+    let hash = hash_text(EVIL_TOKEN);
+    let business = "[businesses.EVIL]\nallow_unsigned = true\n";
+    format!("{business}token_sha256 = [\"{hash}\"]\n{evil}\n")
 }
 
 /// Compiled guests, shared by both databases.

@@ -1,6 +1,8 @@
 //! JSON texts of guests: checked for size, nesting and syntax.
 
-use serde::de::IgnoredAny;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Why a text is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,10 +40,62 @@ pub(crate) fn check(text: &str, bounds: Bounds) -> Result<(), BadJson> {
     if depth > bounds.depth {
         return Err(BadJson::TooDeep { found: depth, limit: bounds.depth });
     }
-    serde_json::from_str::<IgnoredAny>(text)?;
-    match half_pair(text) {
-        Some(at) => Err(BadJson::HalfPair { at }),
-        None => Ok(()),
+    if let Some(at) = half_pair(text) {
+        return Err(BadJson::HalfPair { at });
+    }
+    serde_json::from_str::<Readable>(text)?;
+    Ok(())
+}
+
+/// A value that every reader can read: the syntax allows numbers that no machine holds, and
+/// whoever reads one later would fail on the whole text.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<IgnoredAny, Self>()?.is_some() {}
+        Ok(self)
     }
 }
 
@@ -94,6 +148,14 @@ mod tests {
     use super::*;
 
     const BOUNDS: Bounds = Bounds { bytes: 32, depth: 3 };
+
+    #[test]
+    fn a_number_that_no_reader_holds_is_refused() {
+        for text in ["1e999", "[-1e400]", r#"{"a":1e309}"#] {
+            assert!(matches!(check(text, BOUNDS), Err(BadJson::Syntax { .. })), "{text}");
+        }
+        assert_eq!(check("[1e308,1e-999,0.1]", BOUNDS), Ok(()));
+    }
 
     #[test]
     fn a_text_within_its_bounds_is_taken() {

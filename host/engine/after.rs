@@ -41,7 +41,7 @@ pub(super) async fn again(engine: &Engine, job: &Job) {
         return finish(engine, job, ended(job, end)).await;
     }
     let name = job.stored.plugin.as_deref().unwrap_or_default();
-    let Some(plugin) = committed_by(engine, job, name).await else {
+    let Some(plugin) = committed_by(engine, job, name) else {
         let text = format!("plugin {name} asked to run after the commit and is gone");
         let end = AfterEnd::Review(Reason::new("after.plugin-gone", text));
         return finish(engine, job, ended(job, end)).await;
@@ -53,7 +53,7 @@ pub(super) async fn again(engine: &Engine, job: &Job) {
 /// What the commit made of the run, as its history entry keeps it: the order may have gone on
 /// since. Where an older program committed and kept no entry by name, the order as it is.
 fn facts(committed: Option<&Committed>, order: Option<&Document>) -> Commit {
-    if let Some(Committed { state, version, events, target }) = committed {
+    if let Some(Committed { state, version, events, target, component: _ }) = committed {
         return Commit {
             state: state.clone(),
             version: convert::unsigned(*version),
@@ -72,18 +72,11 @@ fn facts(committed: Option<&Committed>, order: Option<&Document>) -> Commit {
 
 /// The processor that led to the commit, to the byte, where this host still has it; else the
 /// version that is in force.
-async fn committed_by(engine: &Engine, job: &Job, name: &str) -> Option<Arc<Plugin>> {
+fn committed_by(engine: &Engine, job: &Job, name: &str) -> Option<Arc<Plugin>> {
     let registry = engine.registry.current();
-    let in_force = registry.named(name, convert::order_no(job));
-    match engine.store.committed_component(&job.stored.id).await {
-        Ok(Some(component)) => registry.of_component(&component).or(in_force),
-        Ok(None) => in_force,
-        Err(error) => {
-            tracing::warn!(notification.id = %job.stored.id, %error, code = error.code(),
-                "nobody can tell which version committed; the one in force runs");
-            in_force
-        }
-    }
+    let component = job.committed.as_ref().and_then(|commit| commit.component.as_deref());
+    let committed = component.and_then(|component| registry.of_component(component));
+    committed.or_else(|| registry.named(name, convert::order_no(job)))
 }
 
 async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {
@@ -200,6 +193,7 @@ mod tests {
             version: 2,
             events: 3,
             target: Some("TO_BE_DELIVERED".to_owned()),
+            component: None,
         };
         let since = order("REFUNDING", 5);
         let told = facts(Some(&committed), Some(&since));

@@ -183,18 +183,6 @@ pub(crate) async fn of_notification(pool: &AnyPool, id: &str) -> Result<Vec<Atte
 pub(crate) const COLUMNS: &str = "t.attempt, t.step, t.at_ms, t.duration_us, t.outcome, t.reason_code, t.reason_text, \
      t.mode, t.plugin, t.plugin_version, t.component, t.fuel, t.phases";
 
-/// The component that ran for the last commit of a notification.
-pub(crate) async fn committed(pool: &AnyPool, id: &str) -> Result<Option<String>, StoreError> {
-    let row = sqlx::query::<Any>(
-        "select component from attempts where notification_id = $1 and step = 'run' \
-         and outcome = 'advance' order by attempt desc limit 1",
-    )
-    .bind(id)
-    .fetch_optional(pool)
-    .await?;
-    Ok(row.map(|row| row.try_get("component")).transpose()?.flatten())
-}
-
 /// An attempt is told once; telling it twice would be a mistake that must not undo a decision.
 const INSERT: Statement = Statement {
     columns: "row_id, attempt, step, at_ms, duration_us, outcome, reason_code, reason_text, \

@@ -76,6 +76,8 @@ pub struct Committed {
     pub events: i64,
     /// The state that was chosen; `None` where the order stayed as it was.
     pub target: Option<String>,
+    /// The component that ran, by its SHA-256 in hexadecimal; `None` where the host decided alone.
+    pub component: Option<String>,
 }
 
 /// Which processor ran, and what it burned.
@@ -195,6 +197,7 @@ pub(crate) async fn committed(
             state,
             version: row.try_get("version")?,
             events: row.try_get::<Option<i64>, _>("events")?.unwrap_or(0),
+            component: row.try_get("component")?,
         };
         found.insert(row.try_get("id")?, committed);
     }
@@ -231,7 +234,7 @@ const ADVANCED: Statement = Statement {
 
 const COMMITTED: Statement = Statement {
     columns: "entry_id",
-    text: "select t.id, t.effect, t.to_state, t.version, t.events from v \
+    text: "select t.id, t.effect, t.to_state, t.version, t.events, t.component from v \
            join history t on t.id = v.entry_id",
     suffix: "",
 };

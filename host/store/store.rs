@@ -10,7 +10,6 @@ use tokio::task::JoinHandle;
 use uuid::{ContextV7, Uuid};
 
 use crate::accept::{Arrival, Callback, Receipt};
-use crate::attempt;
 use crate::bell::{Bell, Rope};
 use crate::deliveries::{self, DeadLetter, DeadLetters, WaitingDelivery};
 use crate::dialect::{Pools, connect};
@@ -285,14 +284,6 @@ impl Store {
     /// As the database fails.
     pub async fn notification(&self, id: &str) -> Result<Option<StoredNotification>, StoreError> {
         inbox::notification_by_id(self.readers(), id).await
-    }
-
-    /// The component whose run was committed for a notification last, if any was.
-    ///
-    /// # Errors
-    /// As the database fails.
-    pub async fn committed_component(&self, id: &str) -> Result<Option<String>, StoreError> {
-        attempt::committed(self.readers(), id).await
     }
 
     /// The callback that a notification came in, as received; `None` for the later parts of a

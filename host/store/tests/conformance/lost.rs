@@ -105,6 +105,7 @@ pub(crate) async fn a_last_phase_that_runs_again_is_told_the_facts_of_its_commit
         version: 2,
         events: 1,
         target: Some("TO_BE_DELIVERED".to_owned()),
+        component: Some("ab".repeat(32)),
     };
     assert_eq!(again.committed, Some(facts));
     // A run that kept the state chose none.
@@ -120,5 +121,7 @@ pub(crate) async fn a_last_phase_that_runs_again_is_told_the_facts_of_its_commit
     let jobs = claim(&store, "other", 200_000).await;
     let again = jobs.into_iter().find(|job| job.lease.id() == stays.lease.id()).unwrap();
     let (state, target) = ("TO_BE_PAID".to_owned(), None);
-    assert_eq!(again.committed, Some(Committed { state, version: 1, events: 2, target }));
+    let component = Some("ab".repeat(32));
+    let facts = Committed { state, version: 1, events: 2, target, component };
+    assert_eq!(again.committed, Some(facts));
 }

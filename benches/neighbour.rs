@@ -226,7 +226,7 @@ async fn run(seconds: u32, flags: Vec<String>) {
         std::fs::write(&file, component).expect("a component");
         let hash = callgate::inbound::tokens::hash_text(TOKEN);
         more.push_str(&format!(
-            "[businesses.{business}]\ntoken_sha256 = [\"{hash}\"]\n[plugins.{business}]\n\
+            "[businesses.{business}]\ntoken_sha256 = [\"{hash}\"]\nallow_unsigned = true\n[plugins.{business}]\n\
              file = {:?}\nbusinesses = [\"{business}\"]\n",
             file.display().to_string()
         ));

@@ -22,6 +22,7 @@ use crate::engine::fleet::{Fleet, Parts};
 use crate::engine::shadow::Shadows;
 use crate::engine::{self, Engine};
 use crate::inbound::callback::{Intake, Place};
+use crate::inbound::channel::Channels;
 use crate::inbound::listener::{self, Pushes};
 use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
@@ -97,6 +98,7 @@ impl Server {
             finished: finished.clone(),
             owner,
         };
+        let channels = Arc::new(Channels::new(config.channels.clone()));
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
@@ -109,11 +111,11 @@ impl Server {
             serve_private(
                 private,
                 &config,
-                (&store, fleet),
+                (&store, fleet, Arc::clone(&channels)),
                 (&clock, metrics, bulkhead),
                 stopped.clone(),
             ),
-            serve_public(public, &config, &store, (&clock, finished), stopped.clone()),
+            serve_public(public, &config, (&store, channels), (&clock, finished), stopped.clone()),
         ]);
         let (public, private) = addresses;
         Ok(Self { public, private, stop, tasks, store, _guests: guests })
@@ -253,7 +255,7 @@ async fn bind(settings: &ListenerSettings, key: &str) -> anyhow::Result<TcpListe
 fn serve_public(
     listener: TcpListener,
     config: &Config,
-    store: &Store,
+    (store, channels): (&Store, Arc<Channels>),
     (clock, finished): (&Clock, broadcast::Sender<Finished>),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
@@ -262,7 +264,7 @@ fn serve_public(
         settings: config.public.clone(),
         refused_lines: LineBudget::new(config.log.refused_lines_per_s),
     };
-    let intake = Arc::new(Intake::new(config.channels.clone(), store.clone(), finished, place));
+    let intake = Arc::new(Intake::new(channels, store.clone(), finished, place));
     let answer = move |request| Arc::clone(&intake).answer(request);
     tokio::spawn(listener::serve(listener, config.public.clone(), answer, stopped))
 }
@@ -270,21 +272,16 @@ fn serve_public(
 fn serve_private(
     listener: TcpListener,
     config: &Config,
-    (store, fleet): (&Store, Arc<Fleet>),
+    (store, fleet, channels): (&Store, Arc<Fleet>, Arc<Channels>),
     (clock, metrics, bulkhead): (&Clock, PrometheusHandle, Bulkhead),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
-    let channels: BTreeMap<String, String> = config
-        .channels
-        .values()
-        .map(|channel| (channel.name.clone(), channel.business.clone()))
-        .collect();
     let operators = Arc::new(config.operators.clone());
     let pushes = Pushes::new(Arc::clone(&operators), config.sandbox.component_bytes_max);
     let router = orders::router(Orders {
         store: store.clone(),
         businesses: Arc::new(config.businesses.clone()),
-        channels: Arc::new(channels),
+        channels,
         clock: clock.clone(),
     })
     .merge(operator::router(Operator {

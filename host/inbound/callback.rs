@@ -3,7 +3,6 @@
 //! Nothing is parsed, stored or asked for before the signature holds, and nothing is answered
 //! with success before the callback is on disk.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use tokio::sync::{Semaphore, broadcast};
 
-use super::channel::{AnswerWhen, Channel};
+use super::channel::{AnswerWhen, Channel, Channels};
 use super::listener::{BodyFault, read_body};
 use super::{Finished, ListenerSettings, listener};
 use crate::clock::{Clock, Stopwatch};
@@ -25,7 +24,7 @@ use crate::telemetry::LineBudget;
 /// Everything that a callback meets on its way.
 #[derive(Debug)]
 pub struct Intake {
-    channels: BTreeMap<String, Arc<Channel>>,
+    channels: Arc<Channels>,
     store: Store,
     finished: broadcast::Sender<Finished>,
     clock: Clock,
@@ -38,7 +37,7 @@ impl Intake {
     /// Puts the line together.
     #[must_use]
     pub fn new(
-        channels: BTreeMap<String, Arc<Channel>>,
+        channels: Arc<Channels>,
         store: Store,
         finished: broadcast::Sender<Finished>,
         place: Place,
@@ -52,7 +51,7 @@ impl Intake {
     pub async fn answer(self: Arc<Self>, request: hyper::Request<Incoming>) -> listener::Answer {
         let watch = Stopwatch::start();
         let name = request.uri().path().strip_prefix("/callback/").unwrap_or_default();
-        let Some(channel) = self.channels.get(name).cloned() else {
+        let Some(channel) = self.channels.get(name) else {
             metrics::counter!("callgate_callbacks_total",
                 "channel" => "", "outcome" => "refused", "code" => "inbound.no-channel")
             .increment(1);

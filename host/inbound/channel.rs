@@ -1,6 +1,8 @@
-//! A channel: a gateway with an account, keys, a business and a scene.
+//! A channel: a gateway with an account, keys, a business and a scene; and all of them as they are
+//! in force at the moment.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use callgate_core::gateway::Gateway;
 use serde::Deserialize;
@@ -20,6 +22,40 @@ pub struct Channel {
     pub answer_within_ms: u32,
     /// The protocol with this account's keys.
     pub gateway: Arc<dyn Gateway>,
+}
+
+/// Every channel by its name, as it is in force now. Who takes one keeps it to the end of what it
+/// does, though another has taken its place meanwhile.
+#[derive(Debug, Default)]
+pub struct Channels {
+    current: RwLock<Arc<BTreeMap<String, Arc<Channel>>>>,
+}
+
+impl Channels {
+    /// Puts channels in force.
+    #[must_use]
+    pub fn new(channels: BTreeMap<String, Arc<Channel>>) -> Self {
+        Self { current: RwLock::new(Arc::new(channels)) }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn current(&self) -> Arc<BTreeMap<String, Arc<Channel>>> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The channel of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Channel>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.get(name).cloned()
+    }
+
+    /// Puts others in force, all at once.
+    pub fn replace(&self, channels: BTreeMap<String, Arc<Channel>>) {
+        let channels = Arc::new(channels);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = channels;
+    }
 }
 
 /// When a gateway hears success.

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::channel::Channels;
 use super::error::Problem;
 use super::tokens::{TokenHashes, bearer};
 use super::view::{document_json, view_json};
@@ -28,8 +29,8 @@ pub struct Orders {
     pub store: Store,
     /// Whom each business admits.
     pub businesses: Arc<BTreeMap<String, TokenHashes>>,
-    /// The channels of each business.
-    pub channels: Arc<BTreeMap<String, String>>,
+    /// The channels that an order may name.
+    pub channels: Arc<Channels>,
     /// The time.
     pub clock: Clock,
 }
@@ -114,7 +115,7 @@ impl Orders {
         let state = order::State::parse(&sent.state)
             .map_err(|error| Problem::field("state", error.to_string()))?;
         if let Some(channel) = &sent.channel
-            && self.channels.get(channel) != Some(&business)
+            && self.channels.get(channel).is_none_or(|found| found.business != business)
         {
             let rule = format!("`{channel}` is no channel of this business");
             return Err(Problem::field("channel", rule));

@@ -4,7 +4,8 @@
 //!
 //! Reading order: `address` (what is private), `resolve` (names become addresses that were
 //! checked), `client`; `circuit` (whether somebody is asked at all), `endpoints` (what processors
-//! may call by name).
+//! may call by name),
+//! `gateway` (a signed question, to the byte).
 
 pub mod address;
 
@@ -15,3 +16,5 @@ pub mod client;
 pub mod circuit;
 
 pub mod endpoints;
+
+pub mod gateway;

@@ -2,9 +2,6 @@
 //! not get through.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
-
-use callgate::clock::Stopwatch;
 
 use callgate_sandbox::compile::Compiler;
 use callgate_sandbox::engine::{Sandbox, SandboxSettings};

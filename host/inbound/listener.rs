@@ -22,18 +22,22 @@ use super::patient::Patient;
 use super::plugins;
 use super::tokens::Operators;
 
-/// The answer of every listener: a whole body in memory.
+/// The answer of most listeners: a whole body in memory. Only front ends are sent streams.
 pub type Answer = hyper::Response<Full<Bytes>>;
 
+/// Why a body cannot be sent to its end.
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Serves connections until `shutdown` says so, then lets requests under way finish.
-pub async fn serve<F, Fut>(
+pub async fn serve<F, Fut, B>(
     listener: TcpListener,
     settings: ListenerSettings,
     answer: F,
     mut shutdown: watch::Receiver<bool>,
 ) where
     F: Fn(hyper::Request<Incoming>) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
+    Fut: Future<Output = hyper::Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
 {
     let connections = Arc::new(Semaphore::new(settings.connections_max));
     let graceful = GracefulShutdown::new();
@@ -74,14 +78,15 @@ async fn told_to_stop(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-fn connection<F, Fut>(
+fn connection<F, Fut, B>(
     stream: TcpStream,
     settings: &ListenerSettings,
     answer: F,
-) -> impl GracefulConnection<Error = hyper::Error> + use<F, Fut>
+) -> impl GracefulConnection<Error = hyper::Error> + use<F, Fut, B>
 where
     F: Fn(hyper::Request<Incoming>) -> Fut + Send + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
+    Fut: Future<Output = hyper::Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
 {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection refuses to send without delay");

@@ -11,16 +11,16 @@ use callgate_core::time::Timestamp;
 use http::{HeaderMap, StatusCode, Uri, header};
 use tokio::sync::{Semaphore, watch};
 
+use super::Settings;
 use super::feed::Feed;
 use super::follow::Reader;
 use super::front::{Allowed, Fronts};
 use super::refusal::Refusal;
 use super::repair::Repair;
+use super::token::{Keys, Named, Pass};
 use super::told::{Known, Told};
 use super::told_to_stop;
-use super::token::{Keys, Named, Pass};
 use super::waiting::{Seat, Waiting};
-use super::Settings;
 use crate::clock::Clock;
 use crate::inbound::tokens::bearer;
 
@@ -201,11 +201,7 @@ impl Desk {
 
     /// Listens, and only then looks, so that no change is missed. Who asks by an alias listens
     /// under the order's own number.
-    async fn sit(
-        &self,
-        name: (String, String),
-        pass: Pass,
-    ) -> Result<(Seat, Arc<Told>), Refusal> {
+    async fn sit(&self, name: (String, String), pass: Pass) -> Result<(Seat, Arc<Told>), Refusal> {
         let mut name = name;
         loop {
             let mut seat = self.waiting.sit(name.clone(), pass)?;

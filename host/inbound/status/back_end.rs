@@ -15,8 +15,8 @@ use serde_json::json;
 
 use super::Settings;
 use super::front::Fronts;
-use super::told::{Known, Told, guard};
 use super::token::Named;
+use super::told::{Known, Told, guard};
 use crate::inbound::error::Problem;
 use crate::inbound::orders::Orders;
 

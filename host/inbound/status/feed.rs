@@ -55,7 +55,8 @@ impl Feed {
         let life = life.saturating_sub(jitter(life / 4));
         let ends_at = now.plus_ms(i64::try_from(life).unwrap_or(i64::MAX));
         let retry = u64::from(self.settings.retry_ms);
-        let mut first = format!("retry: {}\n\n", retry.saturating_add(jitter(retry.saturating_mul(2))));
+        let mut first =
+            format!("retry: {}\n\n", retry.saturating_add(jitter(retry.saturating_mul(2))));
         if has != Some(told.version()) {
             first.push_str(&String::from_utf8_lossy(&told.event));
         }

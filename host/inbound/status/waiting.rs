@@ -11,8 +11,8 @@ use tokio::sync::watch;
 
 use super::Settings;
 use super::refusal::Refusal;
-use super::told::Told;
 use super::token::Pass;
+use super::told::Told;
 
 /// Business and number of an order.
 pub(super) type Name = (String, String);

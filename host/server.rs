@@ -32,6 +32,8 @@ use crate::outbound::endpoints::Endpoints;
 use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
 
+mod fronts;
+
 mod guests;
 
 use guests::Guests;
@@ -45,6 +47,8 @@ pub struct Server {
     pub private: SocketAddr,
     /// What the listeners present, by [`TlsKeys::listener`]; a replacement needs no restart.
     pub tls: Vec<Arc<TlsKeys>>,
+    /// Where front ends ask for the status of orders, if they may.
+    pub status: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     store: Store,
@@ -69,7 +73,10 @@ impl Server {
         let endpoints = Endpoints::open(config.endpoints.clone()).await?;
         let public = Bound::open("public", &config.public, clock.now()).await?;
         let private = Bound::open("private", &config.private, clock.now()).await?;
-        let tls = [public.keys(), private.keys()].into_iter().flatten().collect();
+        let front_ends = fronts::bind(&config, clock.now()).await?;
+        let status = fronts::address(front_ends.as_ref())?;
+        let status_keys = front_ends.as_ref().and_then(Bound::keys);
+        let tls = [public.keys(), private.keys(), status_keys].into_iter().flatten().collect();
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
@@ -105,6 +112,8 @@ impl Server {
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
+        let news = fronts::News { finished: finished.subscribe(), ask: None };
+        tasks.extend(fronts::serve(front_ends, &config, (&store, &clock), (news, &stopped)));
         tasks.extend([
             tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
             tokio::spawn(engine::bulkhead::recall(engine.clone(), stopped.clone())),
@@ -121,7 +130,7 @@ impl Server {
             serve_public(public, &config, (&store, channels), (&clock, finished), stopped.clone()),
         ]);
         let (public, private) = addresses;
-        Ok(Self { public, private, tls, stop, tasks, store, _guests: guests })
+        Ok(Self { public, private, status, tls, stop, tasks, store, _guests: guests })
     }
 
     /// Ends when a part of the server has ended by itself, which none should.
@@ -274,13 +283,14 @@ fn serve_private(
 ) -> JoinHandle<()> {
     let operators = Arc::new(config.operators.clone());
     let pushes = Pushes::new(Arc::clone(&operators), config.sandbox.component_bytes_max);
-    let router = orders::router(Orders {
+    let orders = Orders {
         store: store.clone(),
         businesses: Arc::new(config.businesses.clone()),
         channels,
         clock: clock.clone(),
-    })
-    .merge(operator::router(Operator {
+    };
+    let router = orders::router(orders.clone()).merge(fronts::back_end(config, &orders));
+    let router = router.merge(operator::router(Operator {
         store: store.clone(),
         metrics,
         operators: Arc::clone(&operators),

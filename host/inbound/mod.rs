@@ -7,9 +7,10 @@
 //! line from bytes to ack), `orders` and their `view`, `operator` (health and metrics), `operate`
 //! (repair) with its `operate_query` and `operate_view`, `ready` and `sinks` beside them, `plugins`
 //! (what is in force), `trials` with `statistics` (versions at work), `tokens`, `error` (the one place where an
-//! error becomes a status code).
+//! error becomes a status code), `status` (front ends that wait for an order).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -50,6 +51,8 @@ pub mod orders;
 mod view;
 
 pub mod tokens;
+
+pub mod status;
 
 /// Settings of one listener. Each is a limit that holds before any cryptography.
 #[derive(Debug, Clone, Deserialize)]
@@ -113,4 +116,6 @@ impl ListenerSettings {
 pub struct Finished {
     /// The notification's id.
     pub notification: String,
+    /// Business and number of its order, which may have changed; `None` where there is none.
+    pub order: Option<Arc<(String, String)>>,
 }

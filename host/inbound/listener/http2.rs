@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http_body_util::Either;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 
-use super::{Answer, told_to_stop};
+use super::{Answer, BodyError, told_to_stop};
 use crate::inbound::ListenerSettings;
 
 /// Limits of one HTTP/2 connection.
@@ -38,14 +39,15 @@ impl Default for Settings {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve<F, Fut>(
+pub(super) async fn serve<F, Fut, B>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     settings: &ListenerSettings,
     answer: F,
     mut shutdown: watch::Receiver<bool>,
 ) where
     F: Fn(hyper::Request<Incoming>) -> Fut,
-    Fut: Future<Output = Answer> + Send + 'static,
+    Fut: Future<Output = hyper::Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static,
 {
     let tally = Arc::new(Tally::default());
     let service = {
@@ -56,8 +58,8 @@ pub(super) async fn serve<F, Fut>(
             let answering = (request.headers().len() <= headers_max).then(|| answer(request));
             async move {
                 let answer = match answering {
-                    Some(answering) => answering.await,
-                    None => too_many_headers(),
+                    Some(answering) => answering.await.map(Either::Right),
+                    None => too_many_headers().map(Either::Left),
                 };
                 Ok::<_, Infallible>(answer.map(|body| Held::new(body, turn)))
             }

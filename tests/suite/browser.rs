@@ -109,7 +109,6 @@ impl Browser {
             "--disable-gpu",
             "--no-proxy-server",
             "--no-first-run",
-            "--disable-features=BackForwardCache",
             folder.as_str(),
         ];
         let wanted = json!({ "capabilities": { "alwaysMatch": {
@@ -192,7 +191,11 @@ async fn a_page_that_waits_shows_paid_when_the_callback_has_come() {
         waiting(&house, 1).await;
         assert_eq!(house.send(&paid.message).await.0, 200);
         assert_eq!(browser.when("paid").await, shown);
-        // Who leaves the page waits no more.
+        // Who leaves the page waits no more; who comes back to it waits again, or sees the end.
+        browser.visit("about:blank").await;
+        waiting(&house, 0).await;
+        browser.call("/back", json!({})).await;
+        assert_eq!(browser.when("paid").await, shown);
         browser.visit("about:blank").await;
         waiting(&house, 0).await;
     }

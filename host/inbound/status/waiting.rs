@@ -181,6 +181,7 @@ impl Drop for Seat {
 mod tests {
     use callgate_core::time::Timestamp;
     use callgate_store::Standing;
+    use futures_util::FutureExt as _;
 
     use super::{Limits, Name, Rooms, Waiting};
     use crate::inbound::status::refusal::Refusal;
@@ -251,8 +252,7 @@ mod tests {
         waiting.tell(standing(3));
         seat.news().await;
         assert_eq!(seat.look().expect("told").version(), 1000);
-        let mut again = std::pin::pin!(seat.news());
-        assert!(futures_util::poll!(&mut again).is_pending());
+        assert_eq!(seat.news().now_or_never(), None, "and not again");
     }
 
     #[test]

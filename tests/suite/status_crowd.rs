@@ -45,7 +45,13 @@ impl Seen {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, looking).await.expect("so many wait");
+        if tokio::time::timeout(PATIENCE, looking).await.is_err() {
+            let found = self.metric(http, "callgate_status_waiting").await;
+            let asked = self.metric(http, "callgate_status_requests_total").await;
+            let answered = "callgate_status_requests_total{how=\"stream\",code=\"\"}";
+            let answered = self.metric(http, answered).await;
+            panic!("{found} wait, {asked} were answered, {answered} of them with streams");
+        }
     }
 
     /// Memory in use, in KiB.

@@ -180,6 +180,8 @@ impl Desk {
         }
         let known = Known::new(asked.version, &asked.headers);
         let Some(wait_ms) = asked.wait_ms else {
+            // Who waits has a seat; who does not, has a place for as long as the look takes.
+            let _place = self.requests.try_acquire().map_err(|_| Refusal::Busy)?;
             return Ok(self.look(&name).await?.answer(&known));
         };
         drop(asked);
@@ -191,10 +193,7 @@ impl Desk {
 
     /// Where the order stands now.
     async fn look(&self, name: &(String, String)) -> Result<Told, Refusal> {
-        let standing = {
-            let _permit = self.requests.try_acquire().map_err(|_| Refusal::Busy)?;
-            self.reader.standing(name).await?.ok_or(Refusal::UnknownOrder)?
-        };
+        let standing = self.reader.standing(name).await?.ok_or(Refusal::UnknownOrder)?;
         self.repair.looked(&standing, self.clock.now());
         Ok(Told::of(standing))
     }

@@ -208,6 +208,7 @@ mod tests {
                     .KjrU2wUV8xH_2qCYBn5vSMQRArKMh5f3kvBRU1qqiII";
         let made = token(600);
         assert_eq!(made, told);
+        assert!(include_str!("../../../docs/status.md").contains(told), "as it is documented");
         assert_eq!(check(&made, ORDER), Ok(600_000));
     }
 

@@ -181,6 +181,7 @@ impl Drop for Seat {
 mod tests {
     use callgate_core::time::Timestamp;
     use callgate_store::Standing;
+    use futures_util::FutureExt as _;
 
     use super::{Limits, Name, Rooms, Waiting};
     use crate::inbound::status::refusal::Refusal;
@@ -251,7 +252,7 @@ mod tests {
         waiting.tell(standing(3));
         seat.news().await;
         assert_eq!(seat.look().expect("told").version(), 1000);
-        assert!(futures_util::FutureExt::now_or_never(seat.news()).is_none());
+        assert_eq!(seat.news().now_or_never(), None, "and not again");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! in, so what the documentation says is what the program does.
 //!
 //! Reading order: this file, `source` (layers and merging), `secrets` (`x_file`, `x_env`),
-//! `channels`, `plugins`, `packages` (whose keys sign plugins, and for what), `endpoints`, `sinks`.
+//! `channels`, `plugins`, `packages` (whose keys sign plugins, and for what), `endpoints`, `sinks`, `alerts`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,8 @@ mod packages;
 mod endpoints;
 
 mod sinks;
+
+mod alerts;
 
 mod secrets;
 
@@ -72,6 +74,10 @@ pub struct Config {
     pub endpoints: Vec<EndpointSettings>,
     /// Where events go.
     pub sinks: Vec<engine::deliver::SinkSettings>,
+    /// What is told to people, and when.
+    pub alerts: engine::alert::Settings,
+    /// Who is told.
+    pub webhooks: Vec<engine::alert::robot::WebhookSettings>,
     /// Where components are compiled: no key, the program that runs says.
     pub compiler: Compiler,
 }
@@ -90,6 +96,7 @@ impl Config {
         let endpoints = endpoints::open(take(&mut table, "endpoints")?, &names, &folder)?;
         endpoints::check_grants(&plugins, &endpoints)?;
         let sinks = sinks::open(take(&mut table, "sinks")?, &names, &folder)?;
+        let (alerts, webhooks) = alerts::open(take(&mut table, "alerts")?, &folder)?;
         let named = named_operators(take(&mut table, "operators")?)?;
         let rooms: Rooms = read(toml::Value::Table(table), "")?;
         for (room, listener) in [("public", &rooms.public), ("private", &rooms.private)] {
@@ -118,6 +125,8 @@ impl Config {
             plugins,
             endpoints,
             sinks,
+            alerts,
+            webhooks,
             folder,
             compiler: Compiler::Here,
         };

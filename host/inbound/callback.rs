@@ -20,6 +20,7 @@ use super::listener::{BodyFault, read_body};
 use super::{Finished, ListenerSettings, listener};
 use crate::clock::{Clock, Stopwatch};
 use crate::telemetry::LineBudget;
+use crate::telemetry::pulse::Pulse;
 
 /// Everything that a callback meets on its way.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub struct Intake {
     settings: ListenerSettings,
     requests: Semaphore,
     refused_lines: LineBudget,
+    pulse: Pulse,
 }
 
 impl Intake {
@@ -42,9 +44,9 @@ impl Intake {
         finished: broadcast::Sender<Finished>,
         place: Place,
     ) -> Self {
-        let Place { clock, settings, refused_lines } = place;
+        let Place { clock, settings, refused_lines, pulse } = place;
         let requests = Semaphore::new(settings.requests_max);
-        Self { channels, store, finished, clock, settings, requests, refused_lines }
+        Self { channels, store, finished, clock, settings, requests, refused_lines, pulse }
     }
 
     /// Answers one request on the public listener.
@@ -133,9 +135,14 @@ impl Intake {
             headers: headers_text(&head.headers),
             raw: raw.into(),
         };
-        let storing = self.store.accept(callback, self.clock.now());
+        let (signed_at, now) = (callback.verified.signed_at(), self.clock.now());
+        let storing = self.store.accept(callback, now);
         match tokio::time::timeout(left(watch), storing).await {
             Ok(Ok(Receipt::New(ids))) => {
+                // A repeat may have the time of the first.
+                if let Some(signed_at) = signed_at {
+                    self.pulse.verified(&channel.name, signed_at, now);
+                }
                 if let Some(finished) = finished {
                     let budget = Duration::from_millis(u64::from(channel.answer_within_ms));
                     let budget = budget.min(left(watch));
@@ -196,6 +203,7 @@ impl Intake {
                 }
             }
             End::Refused(refusal) => {
+                self.pulse.refused(channel, refusal, self.clock.now());
                 if let Some(suppressed) = self.refused_lines.take(self.clock.now()) {
                     tracing::info!(channel, outcome, code, status, duration_us, suppressed,
                         reason = %refusal, "callback refused");
@@ -214,6 +222,8 @@ pub struct Place {
     pub settings: ListenerSettings,
     /// How many lines refusals may write.
     pub refused_lines: LineBudget,
+    /// Where it is counted what becomes of callbacks.
+    pub pulse: Pulse,
 }
 
 /// What became of a callback.

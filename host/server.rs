@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::engine::alert::Robots;
 use crate::engine::bulkhead::{Bulkhead, BulkheadSettings};
 use crate::engine::deliver::{self, Delivery, Sink};
 use crate::engine::fleet::{Fleet, Parts};
@@ -31,11 +32,15 @@ use crate::inbound::{Finished, operator, orders};
 use crate::outbound::endpoints::Endpoints;
 use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
+use crate::telemetry::pulse::Pulse;
+
+mod alerts;
 
 mod fronts;
 
 mod guests;
 
+use alerts::Alerts;
 use guests::Guests;
 
 /// A server that listens and works.
@@ -70,6 +75,7 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let Loaded { sandbox, plugins } = plugins(&config).await?;
         let sinks = sinks(&config).await?;
+        let alerts = Alerts::open(&config)?;
         let endpoints = Endpoints::open(config.endpoints.clone()).await?;
         let public = Bound::open("public", &config.public, clock.now()).await?;
         let private = Bound::open("private", &config.private, clock.now()).await?;
@@ -114,6 +120,9 @@ impl Server {
         tasks.extend(deliveries(sinks, &engine, &stopped));
         let news = fronts::News { finished: finished.subscribe(), ask: None };
         tasks.extend(fronts::serve(front_ends, &config, (&store, &clock), (news, &stopped)));
+        let watching = (&store, &clock, engine.owner.as_str());
+        let seen = (metrics.clone(), Arc::clone(&channels));
+        tasks.extend(alerts.start(&config, watching, seen, &stopped));
         tasks.extend([
             tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
             tokio::spawn(engine::bulkhead::recall(engine.clone(), stopped.clone())),
@@ -124,10 +133,16 @@ impl Server {
                 private,
                 &config,
                 (&store, fleet, Arc::clone(&channels)),
-                (&clock, metrics, bulkhead),
+                (&clock, metrics, bulkhead, alerts.robots),
                 stopped.clone(),
             ),
-            serve_public(public, &config, (&store, channels), (&clock, finished), stopped.clone()),
+            serve_public(
+                public,
+                &config,
+                (&store, channels),
+                (&clock, finished, alerts.pulse),
+                stopped.clone(),
+            ),
         ]);
         let (public, private) = addresses;
         Ok(Self { public, private, status, tls, stop, tasks, store, _guests: guests })
@@ -261,13 +276,14 @@ fn serve_public(
     bound: Bound,
     config: &Config,
     (store, channels): (&Store, Arc<Channels>),
-    (clock, finished): (&Clock, broadcast::Sender<Finished>),
+    (clock, finished, pulse): (&Clock, broadcast::Sender<Finished>, Pulse),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let place = Place {
         clock: clock.clone(),
         settings: config.public.clone(),
         refused_lines: LineBudget::new(config.log.refused_lines_per_s),
+        pulse,
     };
     let intake = Arc::new(Intake::new(channels, store.clone(), finished, place));
     let answer = move |peer, request| Arc::clone(&intake).answer(peer, request);
@@ -278,7 +294,7 @@ fn serve_private(
     bound: Bound,
     config: &Config,
     (store, fleet, channels): (&Store, Arc<Fleet>, Arc<Channels>),
-    (clock, metrics, bulkhead): (&Clock, PrometheusHandle, Bulkhead),
+    (clock, metrics, bulkhead, robots): (&Clock, PrometheusHandle, Bulkhead, Robots),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let operators = Arc::new(config.operators.clone());
@@ -300,6 +316,7 @@ fn serve_private(
         reviews: Arc::default(),
         ready: Arc::new(Ready::new(store.clone(), clock.clone())),
         bulkheads: Arc::new(move || bulkhead.view()),
+        robots: Arc::new(robots),
     }));
     let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);

@@ -59,6 +59,8 @@ mod outage;
 
 mod hosts;
 
+mod standin;
+
 mod load;
 
 mod kill;

@@ -19,10 +19,12 @@ use crate::config::Config;
 use crate::engine::bulkhead::{Bulkhead, BulkheadSettings};
 use crate::engine::deliver::{self, Delivery, Sink};
 use crate::engine::fleet::{Fleet, Parts};
+use crate::engine::inquire::{self, Asker};
 use crate::engine::shadow::Shadows;
 use crate::engine::{self, Engine};
 use crate::inbound::callback::{Intake, Place};
 use crate::inbound::channel::Channels;
+use crate::inbound::inquiries::{self, Inquiries};
 use crate::inbound::listener::{self, Pushes};
 use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
@@ -99,6 +101,13 @@ impl Server {
             owner,
         };
         let channels = Arc::new(Channels::new(config.channels.clone()));
+        let asker = Asker::new(inquire::Parts {
+            store: store.clone(),
+            channels: Arc::clone(&channels),
+            clock: clock.clone(),
+            owner: engine.owner.clone(),
+            poll_ms: config.engine.poll_ms,
+        });
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
@@ -108,10 +117,11 @@ impl Server {
             tokio::spawn(engine::shadow::follow(engine.clone(), stopped.clone())),
             tokio::spawn(Arc::clone(&fleet).follow(config.engine.poll_ms, stopped.clone())),
             tokio::spawn(engine::work(engine, stopped.clone())),
+            tokio::spawn(inquire::follow(asker.clone(), stopped.clone())),
             serve_private(
                 private,
                 &config,
-                (&store, fleet, Arc::clone(&channels)),
+                (&store, fleet, Arc::clone(&channels), asker),
                 (&clock, metrics, bulkhead),
                 stopped.clone(),
             ),
@@ -272,29 +282,31 @@ fn serve_public(
 fn serve_private(
     listener: TcpListener,
     config: &Config,
-    (store, fleet, channels): (&Store, Arc<Fleet>, Arc<Channels>),
+    (store, fleet, channels, asker): (&Store, Arc<Fleet>, Arc<Channels>, Asker),
     (clock, metrics, bulkhead): (&Clock, PrometheusHandle, Bulkhead),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let operators = Arc::new(config.operators.clone());
     let pushes = Pushes::new(Arc::clone(&operators), config.sandbox.component_bytes_max);
-    let router = orders::router(Orders {
+    let orders = Orders {
         store: store.clone(),
         businesses: Arc::new(config.businesses.clone()),
         channels,
         clock: clock.clone(),
-    })
-    .merge(operator::router(Operator {
-        store: store.clone(),
-        metrics,
-        operators: Arc::clone(&operators),
-        plugins: fleet,
-        budget: config.fleet.budget(),
-        clock: clock.clone(),
-        reviews: Arc::default(),
-        ready: Arc::new(Ready::new(store.clone(), clock.clone())),
-        bulkheads: Arc::new(move || bulkhead.view()),
-    }));
+    };
+    let router = orders::router(orders.clone())
+        .merge(inquiries::router(Inquiries { orders, asks: Arc::new(asker) }))
+        .merge(operator::router(Operator {
+            store: store.clone(),
+            metrics,
+            operators: Arc::clone(&operators),
+            plugins: fleet,
+            budget: config.fleet.budget(),
+            clock: clock.clone(),
+            reviews: Arc::default(),
+            ready: Arc::new(Ready::new(store.clone(), clock.clone())),
+            bulkheads: Arc::new(move || bulkhead.view()),
+        }));
     let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);
     tokio::spawn(listener::serve(listener, config.private.clone(), answer, stopped))

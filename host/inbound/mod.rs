@@ -4,7 +4,7 @@
 //! Absent: a state change of a document, SQL, a guest.
 //!
 //! Reading order: `listener` (connections and their limits), `channel`, `callback` (the straight
-//! line from bytes to ack), `orders` and their `view`, `operator` (health and metrics), `operate`
+//! line from bytes to ack), `asking` (how gateways are asked) with the calls `inquiries`, `orders` and their `view`, `operator` (health and metrics), `operate`
 //! (repair) with its `operate_query` and `operate_view`, `ready` and `sinks` beside them, `plugins`
 //! (what is in force), `trials` with `statistics` (versions at work), `tokens`, `error` (the one place where an
 //! error becomes a status code).
@@ -14,6 +14,10 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 
 pub mod channel;
+
+pub mod asking;
+
+pub mod inquiries;
 
 pub mod callback;
 

@@ -61,6 +61,12 @@ mod hosts;
 
 mod standin;
 
+mod market;
+
+mod inquiries;
+
+mod story;
+
 mod load;
 
 mod kill;

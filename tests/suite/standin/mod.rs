@@ -20,6 +20,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use callgate::clock::Clock;
 use callgate_core::time::Timestamp;
+use callgate_trigger::channel::{Channel, Gateway};
 use callgate_trigger::keys::Keys;
 use callgate_trigger::purchase::{Purchase, Refund};
 use tokio::sync::watch;
@@ -132,25 +133,23 @@ impl StandIn {
         standin
     }
 
-    /// Configuration that lets the WeChat channels and Alipay's ask here; `ask` are more lines of
-    /// each channel's `[channels.NAME.ask]`.
-    pub(crate) fn toml(&self, ask: &str) -> String {
+    /// Configuration that lets channels ask here; `ask` are more lines of each one's
+    /// `[channels.NAME.ask]`.
+    pub(crate) fn toml(&self, channels: &[Channel], ask: &str) -> String {
         let key = keys().1.join(MERCHANT_KEY).display().to_string();
-        let url = &self.url;
         let mut text = String::new();
-        for (channel, merchant) in [
-            (
-                "wechat-v3-main",
-                format!(
+        for channel in channels {
+            let merchant = match channel.gateway() {
+                Gateway::WechatV3 => format!(
                     "merchant_private_key_file = {key:?}\nmerchant_serial = \"{MERCHANT_SERIAL}\"\n"
                 ),
-            ),
-            ("wechat-v2-hmac", String::new()),
-            ("alipay-main", format!("application_private_key_file = {key:?}\n")),
-        ] {
+                Gateway::WechatV2 => String::new(),
+                Gateway::Alipay => format!("application_private_key_file = {key:?}\n"),
+            };
+            let (name, url) = (channel.name(), &self.url);
             text.push_str(&format!(
-                "[channels.{channel}.inquiry]\n{merchant}base_url = \"{url}\"\n\
-                 [channels.{channel}.ask]\nallow_private = true\n{ask}\n"
+                "[channels.{name}.inquiry]\n{merchant}base_url = \"{url}\"\n\
+                 [channels.{name}.ask]\nallow_private = true\n{ask}\n"
             ));
         }
         text

@@ -149,7 +149,8 @@ async fn before_an_order_is_closed_its_gateway_is_asked() {
         for channel in ASKABLE {
             let purchase = market.order(channel, &mut draw).await;
             let order_no = purchase.order_no.as_str();
-            let ask = || market.ask(order_no, "?wait=10s", &json!({}));
+            let nothing = json!({});
+            let ask = || market.ask(order_no, "?wait=10s", &nothing);
             let (status, told) = ask().await;
             assert_eq!((status, &told["told"]), (200, &json!("pending")), "{channel:?} {told}");
             assert_eq!(told["asked"], true);

@@ -19,10 +19,12 @@ use crate::engine::alert::Robots;
 use crate::engine::bulkhead::{Bulkhead, BulkheadSettings};
 use crate::engine::deliver::{self, Delivery, Sink};
 use crate::engine::fleet::{Fleet, Parts};
+use crate::engine::inquire::{self, Asker};
 use crate::engine::shadow::Shadows;
 use crate::engine::{self, Engine};
 use crate::inbound::callback::{Intake, Place};
 use crate::inbound::channel::Channels;
+use crate::inbound::inquiries::{self, Inquiries};
 use crate::inbound::listener::tls::TlsKeys;
 use crate::inbound::listener::{self, Bound, Pushes};
 use crate::inbound::operator::Operator;
@@ -115,10 +117,18 @@ impl Server {
             owner,
         };
         let channels = Arc::new(Channels::new(config.channels.clone()));
+        let asker = Asker::new(inquire::Parts {
+            store: store.clone(),
+            channels: Arc::clone(&channels),
+            clock: clock.clone(),
+            owner: engine.owner.clone(),
+            poll_ms: config.engine.poll_ms,
+        });
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
-        let news = fronts::News { finished: finished.subscribe(), ask: None };
+        let ask = Some(fronts::asking(Arc::new(asker.clone())));
+        let news = fronts::News { finished: finished.subscribe(), ask };
         tasks.extend(fronts::serve(front_ends, &config, (&store, &clock), (news, &stopped)));
         let watching = (&store, &clock, engine.owner.as_str());
         let seen = (metrics.clone(), Arc::clone(&channels));
@@ -129,10 +139,11 @@ impl Server {
             tokio::spawn(engine::shadow::follow(engine.clone(), stopped.clone())),
             tokio::spawn(Arc::clone(&fleet).follow(config.engine.poll_ms, stopped.clone())),
             tokio::spawn(engine::work(engine, stopped.clone())),
+            tokio::spawn(inquire::follow(asker.clone(), stopped.clone())),
             serve_private(
                 private,
                 &config,
-                (&store, fleet, Arc::clone(&channels)),
+                (&store, fleet, Arc::clone(&channels), asker),
                 (&clock, metrics, bulkhead, alerts.robots),
                 stopped.clone(),
             ),
@@ -293,7 +304,7 @@ fn serve_public(
 fn serve_private(
     bound: Bound,
     config: &Config,
-    (store, fleet, channels): (&Store, Arc<Fleet>, Arc<Channels>),
+    (store, fleet, channels, asker): (&Store, Arc<Fleet>, Arc<Channels>, Asker),
     (clock, metrics, bulkhead, robots): (&Clock, PrometheusHandle, Bulkhead, Robots),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
@@ -305,19 +316,21 @@ fn serve_private(
         channels,
         clock: clock.clone(),
     };
-    let router = orders::router(orders.clone()).merge(fronts::back_end(config, &orders));
-    let router = router.merge(operator::router(Operator {
-        store: store.clone(),
-        metrics,
-        operators: Arc::clone(&operators),
-        plugins: fleet,
-        budget: config.fleet.budget(),
-        clock: clock.clone(),
-        reviews: Arc::default(),
-        ready: Arc::new(Ready::new(store.clone(), clock.clone())),
-        bulkheads: Arc::new(move || bulkhead.view()),
-        robots: Arc::new(robots),
-    }));
+    let router = orders::router(orders.clone())
+        .merge(fronts::back_end(config, &orders))
+        .merge(inquiries::router(Inquiries { orders, asks: Arc::new(asker) }))
+        .merge(operator::router(Operator {
+            store: store.clone(),
+            metrics,
+            operators: Arc::clone(&operators),
+            plugins: fleet,
+            budget: config.fleet.budget(),
+            clock: clock.clone(),
+            reviews: Arc::default(),
+            ready: Arc::new(Ready::new(store.clone(), clock.clone())),
+            bulkheads: Arc::new(move || bulkhead.view()),
+            robots: Arc::new(robots),
+        }));
     let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);
     tokio::spawn(listener::serve(bound, config.private.clone(), answer, stopped))

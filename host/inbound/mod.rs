@@ -3,8 +3,9 @@
 //! May call store and core, never the engine; it learns of finished work through a channel.
 //! Absent: a state change of a document, SQL, a guest.
 //!
-//! Reading order: `listener` (connections and their limits), `networks` (whom they come from), `channel`, `callback` (the straight
-//! line from bytes to ack), `orders` and their `view`, `operator` (health and metrics), `operate`
+//! Reading order: `listener` (connections and their limits), `networks` (whom they come from),
+//! `channel`, `callback` (the straight line from bytes to ack), `asking` (how gateways are asked)
+//! with the calls `inquiries`, `orders` and their `view`, `operator` (health and metrics), `operate`
 //! (repair) with its `operate_query` and `operate_view`, `ready`, `sinks` and `alerts` beside them, `plugins`
 //! (what is in force), `trials` with `statistics` (versions at work), `tokens`, `error` (the one place where an
 //! error becomes a status code), `status` (front ends that wait for an order).
@@ -18,6 +19,10 @@ use listener::{http2, tls};
 use networks::{ForwardedBy, Networks};
 
 pub mod channel;
+
+pub mod asking;
+
+pub mod inquiries;
 
 pub mod callback;
 

@@ -11,8 +11,8 @@
 //! `attempt` (and `recorded`, what back-tests and statistics read of it), `calls`, `audit`; `order` looks
 //! at the first of them, `standing` at where many orders stand. What people may do is in `operators`,
 //! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`;
-//! what is wrong, and whom to tell, in `alerts`, with `measures`;
-//! what is old is archived to files (`retention`), and
+//! what is wrong, and whom to tell, in `alerts`, with `measures`; what gateways are to be asked in
+//! `inquiries`; what is old is archived to files (`retention`), and
 //! `backup` copies whole files. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
 
@@ -45,6 +45,8 @@ mod lease;
 mod held;
 
 mod inbox;
+
+mod inquiries;
 
 mod plain;
 
@@ -123,6 +125,10 @@ pub use filter::{COUNT_MAX, Cursor, Filter, SAMPLE_MAX, SEARCH_MAX};
 pub use held::{HELD_FULL, HELD_OPEN, Recall};
 pub use history::{Committed, Effect, HISTORY_MAX, HistoryEntry, RunRecord};
 pub use inbox::{Counts, InboxState, NOTIFICATIONS_MAX, StoredNotification};
+pub use inquiries::{
+    BeginInquiry, ClaimInquiries, ClaimedInquiries, FirstQuestion, InquiryBegun, InquiryEnd,
+    InquiryKey, InquiryLease, NewInquiry, StoredInquiry, SweepInquiries,
+};
 pub use lease::{CLAIM_MAX, ClaimRequest, Job, Lease, MeaningUse};
 pub use measures::{SILENT_LOOKED_AT, Silence, SinkBacklog};
 pub use operate::{Act, Acted, Inspection, Instruction, WHY_MAX};

@@ -59,6 +59,14 @@ mod outage;
 
 mod hosts;
 
+mod standin;
+
+mod market;
+
+mod inquiries;
+
+mod story;
+
 mod load;
 
 mod kill;

@@ -68,6 +68,8 @@ mod working;
 
 mod planning;
 
+mod inquiring;
+
 /// Tells each story twice.
 macro_rules! stories {
     ($($subject:ident: $($story:ident)+;)+) => {
@@ -227,6 +229,13 @@ stories! {
         a_canary_that_fails_too_often_is_stopped_by_what_all_hosts_counted
         a_canary_that_goes_bad_late_is_judged_by_its_last_minutes
         every_host_says_what_it_has_in_force;
+    inquiring:
+        a_question_belongs_to_one_host_until_its_lease_ends
+        all_hosts_together_ask_no_more_than_a_channel_may
+        an_order_that_was_heard_of_is_asked_about_no_more
+        a_question_out_of_turn_is_put_once_in_a_while
+        a_question_that_is_over_can_be_put_on_the_schedule_again
+        orders_that_were_registered_before_are_found_page_by_page;
     crowd:
         three_hosts_and_shuffled_repeats_pay_every_order_once;
 }

@@ -27,14 +27,17 @@ use crate::inbound::listener::{self, Pushes};
 use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
 use crate::inbound::ready::Ready;
-use crate::inbound::{Finished, ListenerSettings, operator, orders};
+use crate::inbound::{Finished, ListenerSettings, keys, operator, orders};
 use crate::outbound::endpoints::Endpoints;
 use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
 
 mod guests;
 
+mod upkeep;
+
 use guests::Guests;
+use upkeep::Keys;
 
 /// A server that listens and works.
 #[derive(Debug)]
@@ -99,6 +102,7 @@ impl Server {
             owner,
         };
         let channels = Arc::new(Channels::new(config.channels.clone()));
+        let keys = Keys::start(&config, (&store, &channels), &clock).await?;
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
@@ -112,11 +116,12 @@ impl Server {
                 private,
                 &config,
                 (&store, fleet, Arc::clone(&channels)),
-                (&clock, metrics, bulkhead),
+                (&clock, metrics, bulkhead, keys.calls()),
                 stopped.clone(),
             ),
             serve_public(public, &config, (&store, channels), (&clock, finished), stopped.clone()),
         ]);
+        tasks.extend(keys.follow(&stopped));
         let (public, private) = addresses;
         Ok(Self { public, private, stop, tasks, store, _guests: guests })
     }
@@ -273,7 +278,7 @@ fn serve_private(
     listener: TcpListener,
     config: &Config,
     (store, fleet, channels): (&Store, Arc<Fleet>, Arc<Channels>),
-    (clock, metrics, bulkhead): (&Clock, PrometheusHandle, Bulkhead),
+    (clock, metrics, bulkhead, keys): (&Clock, PrometheusHandle, Bulkhead, keys::Keys),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let operators = Arc::new(config.operators.clone());
@@ -294,7 +299,8 @@ fn serve_private(
         reviews: Arc::default(),
         ready: Arc::new(Ready::new(store.clone(), clock.clone())),
         bulkheads: Arc::new(move || bulkhead.view()),
-    }));
+    }))
+    .merge(keys::router(keys));
     let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);
     tokio::spawn(listener::serve(listener, config.private.clone(), answer, stopped))

@@ -68,8 +68,9 @@ fn open_one(name: &str, key: &str, mut fields: toml::Table) -> Result<Channel, C
         return Err(ConfigError::new(format!("{key}.answer_within_ms"), problem));
     }
     let settings: gateway::Settings = read(toml::Value::Table(fields), key)?;
-    let gateway = gateway::open(settings)
-        .map_err(|error| ConfigError::new(format!("{key}.{}", error.field), error.problem))?;
+    let gateway = gateway::open(settings).map_err(|error| {
+        ConfigError::new(format!("{key}.{}", error.field), error.problem).coded(error.code)
+    })?;
     Ok(Channel {
         name: name.to_owned(),
         business: common.business,

@@ -8,7 +8,7 @@
 //! `outside` and `calls` (what a guest can reach), `convert` and `report`; `deliver` is what becomes of events;
 //! `backtest` is what another version would have decided, `shadow` the same beside live runs;
 //! `replay` works off replays of many; `retain` puts old notifications into files; `fleet` keeps
-//! in force what is to be in force.
+//! in force what is to be in force; `certificates` asks gateways for what they sign with.
 
 use std::sync::Arc;
 
@@ -51,6 +51,8 @@ pub(crate) mod backtest;
 pub mod shadow;
 
 pub mod fleet;
+
+pub mod certificates;
 
 mod replay;
 

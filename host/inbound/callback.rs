@@ -58,6 +58,9 @@ impl Intake {
             return empty(http::StatusCode::NOT_FOUND);
         };
         let end = self.follow(&channel, request, watch).await;
+        if matches!(end, End::Refused(Refusal::KeyUnknown)) {
+            self.channels.miss(&channel);
+        }
         let ack = end.ack(&channel);
         self.report(&channel, &end, ack.status, watch);
         into_answer(ack)

@@ -15,6 +15,7 @@ use crate::attempt::{self, Attempt};
 use crate::audit::{self, AuditEntry};
 use crate::batch::{Cell, Statement, fetch};
 use crate::calls::StoredCall;
+use crate::certificates::{self, CertificateDone, CertificateWork};
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
 use crate::inbox::InboxState;
@@ -126,6 +127,7 @@ pub(crate) enum Operating {
     Cancel(Cancelling),
     Step(Step),
     Plugin(PluginWork),
+    Certificates(CertificateWork),
 }
 
 /// What came of it.
@@ -136,6 +138,7 @@ pub(crate) enum Done {
     Cancel(Cancelled),
     Step(Option<Stepped>),
     Plugin(PluginDone),
+    Certificates(CertificateDone),
 }
 
 /// Does what operators want, one after the other; also says how many notifications are due by it.
@@ -156,6 +159,9 @@ pub(crate) async fn run(
             }
             Operating::Step(step) => Done::Step(replays::step(connection, dialect, step).await?),
             Operating::Plugin(work) => Done::Plugin(plugins::run(connection, dialect, work).await?),
+            Operating::Certificates(work) => {
+                Done::Certificates(certificates::run(connection, work).await?)
+            }
         };
         freed = freed.saturating_add(match &done {
             Done::Act(Acted::Done { .. }) => 1,
@@ -164,7 +170,8 @@ pub(crate) async fn run(
             | Done::Start(_)
             | Done::Cancel(_)
             | Done::Step(None)
-            | Done::Plugin(_) => 0,
+            | Done::Plugin(_)
+            | Done::Certificates(_) => 0,
         });
         answers.push(done);
     }

@@ -67,6 +67,8 @@ fn settings() -> Settings {
         previous_api_v3_key: None,
         platform_certificates: Vec::new(),
         public_keys: vec![PublicKeySettings { id: KEY_ID.to_owned(), key: public_pem(signer()) }],
+        fetch_certificates: false,
+        platform_root_certificates: Vec::new(),
         tolerance_s: 300,
         inquiry: None,
     }

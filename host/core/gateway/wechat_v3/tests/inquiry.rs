@@ -34,6 +34,7 @@ fn asker_with(change: impl FnOnce(&mut Settings)) -> WechatV3 {
     settings.inquiry = Some(InquirySettings {
         merchant_private_key: Secret::new(private_pem()),
         merchant_serial: "1dde55ad98ed71d6edd4a4a16996de7b47773a8c".to_owned(),
+        merchant_certificate: None,
         base_url: "https://api.mch.weixin.qq.com/".to_owned(),
     });
     change(&mut settings);
@@ -196,6 +197,7 @@ fn a_channel_asks_only_with_a_key() {
         settings.inquiry = Some(InquirySettings {
             merchant_private_key: Secret::new(key.to_owned()),
             merchant_serial: serial.to_owned(),
+            merchant_certificate: None,
             base_url: String::new(),
         });
         WechatV3::new(settings).unwrap_err().field.into_owned()

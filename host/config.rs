@@ -337,7 +337,7 @@ pub(crate) fn beside(folder: &Path, path: &str) -> PathBuf {
 
 /// A mistake in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("configuration: {key}: {problem}")]
+#[error("configuration: {key}: {problem} ({code})")]
 pub struct ConfigError {
     /// The key, with dots; or the file.
     pub key: String,

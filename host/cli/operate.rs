@@ -4,6 +4,7 @@
 //! Reading order: this file (the words of the command line), `sinks` (those for sinks), `call` (one
 //! call over HTTP), `show` (tables).
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -25,9 +26,9 @@ pub(super) struct Operate {
     /// The private listener, such as http://127.0.0.1:8081.
     #[arg(long, env = "CALLGATE_OPERATOR_URL")]
     url: String,
-    /// An operator's bearer token.
-    #[arg(long, env = "CALLGATE_OPERATOR_TOKEN", hide_env_values = true)]
-    token: String,
+    /// A file with an operator's bearer token; else the variable CALLGATE_OPERATOR_TOKEN has it.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
     /// Print the answer's JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
@@ -76,6 +77,10 @@ enum Word {
     Cancel(OnOne),
     /// Show how each plugin is run on this host: how often at once, whether it is left alone.
     Bulkheads,
+    /// Show every key and certificate in force, when it ends, and the last reload.
+    Keys,
+    /// Read the configuration again, now.
+    Reload,
     /// Show what operators did, newest first.
     Audit {
         /// To one notification or replay.
@@ -216,7 +221,7 @@ impl Page {
 
 impl Operate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let calls = Calls::new(&self.url, &self.token)?;
+        let calls = Calls::new(&self.url, &call::token(self.token_file.as_deref())?)?;
         let (answer, table) = self.word.call(&calls).await?;
         if self.json {
             print(&format!("{answer:#}\n"));
@@ -276,6 +281,8 @@ impl Word {
                 (calls.post(&path, &on_one(&one)).await?, show::replay)
             }
             Self::Bulkheads => (calls.get(&["bulkheads"], &Map::new()).await?, show::bulkheads),
+            Self::Keys => (calls.get(&["keys"], &Map::new()).await?, show::keys),
+            Self::Reload => (calls.post(&["reload"], &json!({})).await?, show::reload),
             Self::Audit { target, who, page } => {
                 let mut fields = Map::new();
                 page.add_to(&mut fields);

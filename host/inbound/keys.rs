@@ -45,8 +45,13 @@ async fn list(State(keys): State<Keys>, headers: HeaderMap) -> Result<Response, 
 async fn reload(State(keys): State<Keys>, headers: HeaderMap) -> Result<Response, Problem> {
     let who = keys.operators.admit(&headers)?;
     tracing::info!(who, "an operator has the configuration read again");
-    let told = (keys.reload)().await.ok_or(Problem::Unavailable)?;
-    // Refused is an answer: the call did what it is for.
-    let status = if told["outcome"] == "refused" { StatusCode::CONFLICT } else { StatusCode::OK };
-    Ok((status, Json(told)).into_response())
+    let mut told = (keys.reload)().await.ok_or(Problem::Unavailable)?;
+    if told["outcome"] != "refused" {
+        return Ok(Json(told).into_response());
+    }
+    let word = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
+    let message = format!("{}: {}", word("key"), word("problem"));
+    let error = json!({ "code": word("code"), "message": message });
+    told["error"] = error;
+    Ok((StatusCode::CONFLICT, Json(told)).into_response())
 }

@@ -89,4 +89,8 @@ mod calls;
 
 mod endpoint_tls;
 
+mod reload;
+
+mod certificates;
+
 mod tidy;

@@ -1,5 +1,6 @@
 //! One call to the operator calls of a server.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,6 +13,19 @@ pub(in crate::cli) struct Calls {
     http: reqwest::Client,
     base: Url,
     token: String,
+}
+
+/// The bearer token of an operator: secrets come from a file or the environment, never from the
+/// command line, which everybody on the machine can read.
+pub(in crate::cli) fn token(file: Option<&Path>) -> anyhow::Result<String> {
+    let Some(file) = file else {
+        let found = std::env::var_os("CALLGATE_OPERATOR_TOKEN");
+        let found = found.and_then(|token| token.into_string().ok());
+        return found.context("expected --token-file or the variable CALLGATE_OPERATOR_TOKEN");
+    };
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("--token-file: {} cannot be read", file.display()))?;
+    Ok(text.trim().to_owned())
 }
 
 impl Calls {

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::table;
-use crate::cli::operate::call::Calls;
+use crate::cli::operate::call::{Calls, token};
 use crate::cli::print;
 
 /// Which server, and as whom.
@@ -18,9 +18,9 @@ pub(super) struct At {
     /// The private listener, such as http://127.0.0.1:8081.
     #[arg(long, env = "CALLGATE_OPERATOR_URL")]
     url: String,
-    /// An operator's bearer token.
-    #[arg(long, env = "CALLGATE_OPERATOR_TOKEN", hide_env_values = true)]
-    token: String,
+    /// A file with an operator's bearer token; else the variable CALLGATE_OPERATOR_TOKEN has it.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
     /// Print the answer's JSON instead of a text.
     #[arg(long)]
     json: bool,
@@ -159,7 +159,7 @@ impl std::str::FromStr for Which {
 
 impl At {
     pub(super) fn calls(&self) -> anyhow::Result<Calls> {
-        Calls::patient(&self.url, &self.token)
+        Calls::patient(&self.url, &token(self.token_file.as_deref())?)
     }
 
     pub(super) fn show(&self, answer: &Value, text: impl FnOnce(&Value) -> String) -> ExitCode {

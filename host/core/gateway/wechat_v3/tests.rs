@@ -22,6 +22,8 @@ use super::{PublicKeySettings, Settings, WechatV3};
 
 mod any;
 
+mod certificates;
+
 mod inquiry;
 
 mod meaning;

@@ -21,7 +21,7 @@ const PAYMENT: Question<'_> = Question::Payment { order_no: "CG20261121000001" }
 const REFUND: Question<'_> =
     Question::Refund { order_no: "CG20261121000001", refund_no: "CGR20261121000001" };
 
-fn private_pem() -> String {
+pub(super) fn private_pem() -> String {
     let der: Pkcs8V1Der<'_> = signer().as_der().unwrap();
     format!(
         "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
@@ -29,7 +29,7 @@ fn private_pem() -> String {
     )
 }
 
-fn asker_with(change: impl FnOnce(&mut Settings)) -> WechatV3 {
+pub(super) fn asker_with(change: impl FnOnce(&mut Settings)) -> WechatV3 {
     let mut settings = settings();
     settings.inquiry = Some(InquirySettings {
         merchant_private_key: Secret::new(private_pem()),
@@ -45,7 +45,7 @@ fn asker() -> WechatV3 {
     asker_with(|_| {})
 }
 
-fn stamp() -> Stamp<'static> {
+pub(super) fn stamp() -> Stamp<'static> {
     Stamp { now: Timestamp::from_seconds(NOW_S), nonce: NONCE }
 }
 

@@ -106,6 +106,7 @@ fn describe() {
         "Age of the oldest notification that is due and not done."
     );
     describe_sinks();
+    describe_keys();
     describe_calls();
     describe_counter!(
         "callgate_retention_rows_total",
@@ -129,6 +130,25 @@ fn describe() {
     );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
     describe_bulkheads();
+}
+
+fn describe_keys() {
+    use metrics::{describe_counter, describe_gauge};
+
+    describe_gauge!(
+        "callgate_key_expires_seconds",
+        "When a key ends, in seconds since 1970, by channel and key; NaN once it is not in force."
+    );
+    describe_counter!("callgate_reloads_total", "Reloads of the configuration by outcome.");
+    describe_gauge!("callgate_reload_refused", "1 while the configuration is wrong, else 0.");
+    describe_counter!(
+        "callgate_certificates_asked_total",
+        "Questions for a gateway's certificates by channel and outcome (answered, or a code)."
+    );
+    describe_counter!(
+        "callgate_certificates_refused_total",
+        "Certificates that were handed out and failed a check, by channel and code."
+    );
 }
 
 fn describe_sinks() {

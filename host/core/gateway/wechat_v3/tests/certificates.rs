@@ -303,7 +303,7 @@ fn the_settings_of_fetching_name_their_mistake() {
 #[test]
 fn the_merchants_certificate_must_fit_its_key_and_its_serial() {
     let root = authority();
-    let own = rcgen::KeyPair::try_from(private_pem().as_str()).unwrap();
+    let own = rcgen::KeyPair::from_pem(&private_pem()).unwrap();
     let mut terms = terms("merchant", (2022, 2027));
     terms.serial_number = Some(SerialNumber::from_slice(&[0x1d, 0xde]));
     let own = terms.signed_by(&own, &root).unwrap().pem();

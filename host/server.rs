@@ -30,7 +30,7 @@ use crate::inbound::listener::{self, Bound, Pushes};
 use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
 use crate::inbound::ready::Ready;
-use crate::inbound::{Finished, operator, orders};
+use crate::inbound::{Finished, keys, operator, orders};
 use crate::outbound::endpoints::Endpoints;
 use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
@@ -42,8 +42,11 @@ mod fronts;
 
 mod guests;
 
+mod upkeep;
+
 use alerts::Alerts;
 use guests::Guests;
+use upkeep::Keys;
 
 /// A server that listens and works.
 #[derive(Debug)]
@@ -124,6 +127,7 @@ impl Server {
             owner: engine.owner.clone(),
             poll_ms: config.engine.poll_ms,
         });
+        let keys = Keys::start(&config, (&store, &channels), &clock).await?;
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
@@ -145,6 +149,7 @@ impl Server {
                 &config,
                 (&store, fleet, Arc::clone(&channels), asker),
                 (&clock, metrics, bulkhead, alerts.robots),
+                keys.calls(),
                 stopped.clone(),
             ),
             serve_public(
@@ -155,6 +160,7 @@ impl Server {
                 stopped.clone(),
             ),
         ]);
+        tasks.extend(keys.follow(&stopped));
         let (public, private) = addresses;
         Ok(Self { public, private, status, tls, stop, tasks, store, _guests: guests })
     }
@@ -306,6 +312,7 @@ fn serve_private(
     config: &Config,
     (store, fleet, channels, asker): (&Store, Arc<Fleet>, Arc<Channels>, Asker),
     (clock, metrics, bulkhead, robots): (&Clock, PrometheusHandle, Bulkhead, Robots),
+    keys: keys::Keys,
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let operators = Arc::new(config.operators.clone());
@@ -319,6 +326,7 @@ fn serve_private(
     let router = orders::router(orders.clone())
         .merge(fronts::back_end(config, &orders))
         .merge(inquiries::router(Inquiries { orders, asks: Arc::new(asker) }))
+        .merge(keys::router(keys))
         .merge(operator::router(Operator {
             store: store.clone(),
             metrics,

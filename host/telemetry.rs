@@ -109,6 +109,7 @@ fn describe() {
     );
     describe_sinks();
     describe_status();
+    describe_keys();
     describe_calls();
     describe_counter!(
         "callgate_retention_rows_total",
@@ -159,6 +160,25 @@ fn describe_status() {
     describe_counter!(
         "callgate_status_repairs_total",
         "Orders that stood too long when somebody looked, by class (asked, skipped)."
+    );
+}
+
+fn describe_keys() {
+    use metrics::{describe_counter, describe_gauge};
+
+    describe_gauge!(
+        "callgate_key_expires_seconds",
+        "When a key ends, in seconds since 1970, by channel and key; NaN once it is not in force."
+    );
+    describe_counter!("callgate_reloads_total", "Reloads of the configuration by outcome.");
+    describe_gauge!("callgate_reload_refused", "1 while the configuration is wrong, else 0.");
+    describe_counter!(
+        "callgate_certificates_asked_total",
+        "Questions for a gateway's certificates by channel and outcome (answered, or a code)."
+    );
+    describe_counter!(
+        "callgate_certificates_refused_total",
+        "Certificates that were handed out and failed a check, by channel and code."
     );
 }
 

@@ -79,8 +79,9 @@ fn open_one(name: &str, key: &str, mut fields: toml::Table) -> Result<Channel, C
         .check()
         .map_err(|(field, problem)| ConfigError::new(format!("{key}.ask.{field}"), problem))?;
     let settings: gateway::Settings = read(toml::Value::Table(fields), key)?;
-    let gateway = gateway::open(settings)
-        .map_err(|error| ConfigError::new(format!("{key}.{}", error.field), error.problem))?;
+    let gateway = gateway::open(settings).map_err(|error| {
+        ConfigError::new(format!("{key}.{}", error.field), error.problem).coded(error.code)
+    })?;
     let channel = Channel {
         name: name.to_owned(),
         business: common.business,

@@ -74,6 +74,9 @@ impl Intake {
         } else {
             End::Foreign
         };
+        if matches!(end, End::Refused(Refusal::KeyUnknown)) {
+            self.channels.miss(&channel);
+        }
         let ack = end.ack(&channel);
         self.report((&channel, client), &end, ack.status, watch);
         into_answer(ack)

@@ -6,9 +6,10 @@
 //! Reading order: `listener` (connections and their limits), `networks` (whom they come from),
 //! `channel`, `callback` (the straight line from bytes to ack), `asking` (how gateways are asked)
 //! with the calls `inquiries`, `orders` and their `view`, `operator` (health and metrics), `operate`
-//! (repair) with its `operate_query` and `operate_view`, `ready`, `sinks` and `alerts` beside them, `plugins`
-//! (what is in force), `trials` with `statistics` (versions at work), `tokens`, `error` (the one place where an
-//! error becomes a status code), `status` (front ends that wait for an order).
+//! (repair) with its `operate_query` and `operate_view`, `ready`, `sinks`, `alerts` and `keys` beside
+//! them, `plugins` (what is in force), `trials` with `statistics` (versions at work), `tokens`,
+//! `error` (the one place where an error becomes a status code), `status` (front ends that wait for
+//! an order).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,6 +51,8 @@ pub mod operator;
 pub mod alerts;
 
 pub mod ready;
+
+pub mod keys;
 
 mod sinks;
 

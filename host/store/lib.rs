@@ -10,9 +10,10 @@
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
 //! `attempt` (and `recorded`, what back-tests and statistics read of it), `calls`, `audit`; `order` looks
 //! at the first of them, `standing` at where many orders stand. What people may do is in `operators`,
-//! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`;
-//! what is wrong, and whom to tell, in `alerts`, with `measures`; what gateways are to be asked in
-//! `inquiries`; what is old is archived to files (`retention`), and
+//! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`; what
+//! gateways sign with, where they handed it out, in `certificates`; what is wrong, and whom to tell,
+//! in `alerts`, with `measures`; what gateways are to be asked in `inquiries`; what is old is
+//! archived to files (`retention`), and
 //! `backup` copies whole files. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
 
@@ -86,6 +87,7 @@ mod plugins;
 
 mod alerts;
 
+mod certificates;
 mod measures;
 
 mod bell;
@@ -118,6 +120,7 @@ pub use audit::{AUDIT_MAX, AuditEntry, AuditQuery};
 pub use backup::{Contents, Existing, backup, restore};
 pub use bell::Bell;
 pub use calls::{CALLS_MAX, CallBegun, CallEnd, CallKept, EndedCall, NewCall, StoredCall};
+pub use certificates::{AskGaps, CertificateAsk, PlatformCertificate};
 pub use deliveries::{DEAD_LETTERS_MAX, DeadAct, DeadLetter, DeadLetters, WaitingDelivery};
 pub use documents::{DOCUMENTS_MAX, Document, DocumentRef, ORDERS};
 pub use error::StoreError;

@@ -16,6 +16,7 @@ use crate::attempt::{self, Attempt};
 use crate::audit::{self, AuditEntry};
 use crate::batch::{Cell, Statement, fetch};
 use crate::calls::StoredCall;
+use crate::certificates::{self, CertificateDone, CertificateWork};
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
 use crate::inbox::InboxState;
@@ -128,6 +129,7 @@ pub(crate) enum Operating {
     Step(Step),
     Plugin(PluginWork),
     Alert(Box<AlertWork>),
+    Certificates(CertificateWork),
 }
 
 /// What came of it.
@@ -139,6 +141,7 @@ pub(crate) enum Done {
     Step(Option<Stepped>),
     Plugin(PluginDone),
     Alert(AlertDone),
+    Certificates(CertificateDone),
 }
 
 /// Does what operators want, one after the other; also says how many notifications are due by it.
@@ -160,6 +163,9 @@ pub(crate) async fn run(
             Operating::Step(step) => Done::Step(replays::step(connection, dialect, step).await?),
             Operating::Plugin(work) => Done::Plugin(plugins::run(connection, dialect, work).await?),
             Operating::Alert(work) => Done::Alert(alerts::run(connection, dialect, work).await?),
+            Operating::Certificates(work) => {
+                Done::Certificates(certificates::run(connection, work).await?)
+            }
         };
         freed = freed.saturating_add(match &done {
             Done::Act(Acted::Done { .. }) => 1,
@@ -169,7 +175,8 @@ pub(crate) async fn run(
             | Done::Cancel(_)
             | Done::Step(None)
             | Done::Plugin(_)
-            | Done::Alert(_) => 0,
+            | Done::Alert(_)
+            | Done::Certificates(_) => 0,
         });
         answers.push(done);
     }

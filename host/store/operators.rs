@@ -41,7 +41,8 @@ impl Store {
             | Done::Cancel(_)
             | Done::Step(_)
             | Done::Plugin(_)
-            | Done::Alert(_)) => Err(astray(&other)),
+            | Done::Alert(_)
+            | Done::Certificates(_)) => Err(astray(&other)),
         }
     }
 
@@ -184,7 +185,8 @@ impl Store {
             | Done::Cancel(_)
             | Done::Step(_)
             | Done::Plugin(_)
-            | Done::Alert(_)) => Err(astray(&other)),
+            | Done::Alert(_)
+            | Done::Certificates(_)) => Err(astray(&other)),
         }
     }
 
@@ -215,7 +217,8 @@ impl Store {
             | Done::Start(_)
             | Done::Step(_)
             | Done::Plugin(_)
-            | Done::Alert(_)) => Err(astray(&other)),
+            | Done::Alert(_)
+            | Done::Certificates(_)) => Err(astray(&other)),
         }
     }
 
@@ -254,7 +257,8 @@ impl Store {
             | Done::Start(_)
             | Done::Cancel(_)
             | Done::Plugin(_)
-            | Done::Alert(_)) => Err(astray(&other)),
+            | Done::Alert(_)
+            | Done::Certificates(_)) => Err(astray(&other)),
         }
     }
 

@@ -93,6 +93,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (11, "commits", include_str!("../../migrations/0011_commits.sql")),
     (12, "bulkhead", include_str!("../../migrations/0012_bulkhead.sql")),
     (13, "inquiries", include_str!("../../migrations/0013_inquiries.sql")),
+    (14, "certificates", include_str!("../../migrations/0014_certificates.sql")),
     (16, "alerts", include_str!("../../migrations/0016_alerts.sql")),
     (19, "races", include_str!("../../migrations/0019_races.sql")),
 ];

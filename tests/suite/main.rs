@@ -106,5 +106,8 @@ mod status_tokens;
 mod status_crowd;
 
 mod browser;
+mod reload;
+
+mod certificates;
 
 mod tidy;

@@ -47,6 +47,8 @@ mod calling;
 
 mod operating;
 
+mod certifying;
+
 mod recording;
 
 mod copying;
@@ -116,6 +118,11 @@ stories! {
         a_deferred_notification_lets_its_order_go_on
         ten_hosts_that_claim_one_order_get_it_once
         a_claim_that_finds_nothing_is_empty;
+    certifying:
+        of_all_hosts_one_asks_and_again_only_after_the_gap
+        many_hosts_at_one_moment_make_one_question
+        a_clock_that_was_far_ahead_keeps_nobody_from_asking
+        a_certificate_stays_to_its_end_though_it_is_handed_out_no_more;
     holding:
         what_is_held_spends_nothing_and_keeps_its_place
         what_is_held_is_called_back_by_plugin_and_number

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
+use callgate_core::time::Timestamp;
 use callgate_sandbox::engine::Sandbox;
 use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::registry::Registry;
@@ -200,6 +201,18 @@ pub async fn plugins(config: &Config) -> anyhow::Result<Loaded> {
     }
     Registry::build(loaded.clone()).context("plugins")?;
     Ok(Loaded { sandbox, plugins: loaded })
+}
+
+/// Whether what the listeners present is valid at `now`.
+///
+/// # Errors
+/// The first that is not, with its key.
+pub fn certificates(config: &Config, now: Timestamp) -> anyhow::Result<()> {
+    for (name, listener) in [("public", &config.public), ("private", &config.private)] {
+        let Some(tls) = &listener.tls else { continue };
+        tls.dated(now).map_err(|error| anyhow::anyhow!("{name}.tls.{error}"))?;
+    }
+    Ok(())
 }
 
 /// Opens every sink.

@@ -34,8 +34,11 @@ pub mod http2;
 
 use tls::{Handshakes, Secured, TlsKeys};
 
-/// The answer of every listener: a whole body in memory.
+/// The answer of most listeners: a whole body in memory. Only front ends are sent streams.
 pub type Answer = hyper::Response<Full<Bytes>>;
+
+/// Why a body cannot be sent to its end.
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Whose connection a request came on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,27 +91,29 @@ impl Bound {
 }
 
 /// Serves connections until `shutdown` says so, then lets requests under way finish.
-pub async fn serve<F, Fut>(
+pub async fn serve<F, Fut, B>(
     bound: Bound,
     settings: ListenerSettings,
     answer: F,
     shutdown: watch::Receiver<bool>,
 ) where
     F: Fn(hyper::Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
+    Fut: Future<Output = hyper::Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static,
 {
     serve_peers(bound, settings, move |_, request| answer(request), shutdown).await;
 }
 
 /// The same for who wants to know whose connection it is.
-pub async fn serve_peers<F, Fut>(
+pub async fn serve_peers<F, Fut, B>(
     bound: Bound,
     settings: ListenerSettings,
     answer: F,
     mut shutdown: watch::Receiver<bool>,
 ) where
     F: Fn(Peer, hyper::Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
+    Fut: Future<Output = hyper::Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static,
 {
     let Bound { tcp, keys } = bound;
     let handshakes = keys.zip(settings.tls.as_ref());
@@ -163,7 +168,7 @@ pub async fn serve_peers<F, Fut>(
 }
 
 /// One connection with TLS, from its first byte to its end.
-async fn secure<F, Fut>(
+async fn secure<F, Fut, B>(
     stream: TcpStream,
     handshakes: Arc<Handshakes>,
     settings: Arc<ListenerSettings>,
@@ -171,7 +176,8 @@ async fn secure<F, Fut>(
     (watcher, mut shutdown): (Watcher, watch::Receiver<bool>),
 ) where
     F: Fn(hyper::Request<Incoming>) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
+    Fut: Future<Output = hyper::Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static,
 {
     let patience = Duration::from_millis(settings.read_timeout_ms);
     let secured = tokio::select! {
@@ -205,15 +211,16 @@ async fn told_to_stop(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-fn http1<I, F, Fut>(
+fn http1<I, F, Fut, B>(
     stream: I,
     settings: &ListenerSettings,
     answer: F,
-) -> impl GracefulConnection<Error = hyper::Error> + use<I, F, Fut>
+) -> impl GracefulConnection<Error = hyper::Error> + use<I, F, Fut, B>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(hyper::Request<Incoming>) -> Fut + Send + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
+    Fut: Future<Output = hyper::Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
 {
     let service = service_fn(move |request| {
         let answering = answer(request);

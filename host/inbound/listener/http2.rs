@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 
-use super::{Answer, told_to_stop};
+use super::{BodyError, told_to_stop};
 use crate::inbound::ListenerSettings;
 
 /// Limits of one HTTP/2 connection.
@@ -38,14 +38,15 @@ impl Default for Settings {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve<F, Fut>(
+pub(super) async fn serve<F, Fut, B>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     settings: &ListenerSettings,
     answer: F,
     mut shutdown: watch::Receiver<bool>,
 ) where
     F: Fn(hyper::Request<Incoming>) -> Fut,
-    Fut: Future<Output = Answer> + Send + 'static,
+    Fut: Future<Output = hyper::Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static,
 {
     let tally = Arc::new(Tally::default());
     let service = {
@@ -56,7 +57,7 @@ pub(super) async fn serve<F, Fut>(
             let answering = (request.headers().len() <= headers_max).then(|| answer(request));
             async move {
                 let answer = match answering {
-                    Some(answering) => answering.await,
+                    Some(answering) => answering.await.map(Some),
                     None => too_many_headers(),
                 };
                 Ok::<_, Infallible>(answer.map(|body| Held::new(body, turn)))
@@ -115,8 +116,8 @@ fn builder(settings: &ListenerSettings) -> hyper::server::conn::http2::Builder<T
     builder
 }
 
-fn too_many_headers() -> Answer {
-    let mut answer = Answer::default();
+fn too_many_headers<B>() -> hyper::Response<Option<B>> {
+    let mut answer = hyper::Response::new(None);
     *answer.status_mut() = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     answer
 }
@@ -176,14 +177,15 @@ impl Drop for Turn {
 /// A body of an answer. One that comes piece by piece keeps its request under way; one that is
 /// whole does not: a peer that never takes it would keep the connection.
 struct Held<B> {
-    body: B,
+    /// None for an answer that has none.
+    body: Option<B>,
     _turn: Option<Turn>,
 }
 
 impl<B: Body> Held<B> {
-    fn new(body: B, mut turn: Turn) -> Self {
+    fn new(body: Option<B>, mut turn: Turn) -> Self {
         turn.answered = true;
-        let whole = body.size_hint().exact().is_some();
+        let whole = body.as_ref().is_none_or(|body| body.size_hint().exact().is_some());
         Self { body, _turn: (!whole).then_some(turn) }
     }
 }
@@ -196,15 +198,18 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Held<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        match &mut self.body {
+            None => Poll::Ready(None),
+            Some(body) => Pin::new(body).poll_frame(context),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

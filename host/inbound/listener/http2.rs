@@ -147,28 +147,34 @@ impl Tally {
     }
 }
 
-/// A request from its head to its answer. One that is dropped before was taken back by the peer.
+/// A request from its head to its answer. One whose answer nobody asks for was taken back.
 #[derive(Debug)]
 struct Turn {
     tally: Arc<Tally>,
     resets_max: u32,
-    answered: bool,
+    under_way: bool,
+    taken: bool,
 }
 
 impl Turn {
     fn begin(tally: &Arc<Tally>, resets_max: u32) -> Self {
         tally.begun.fetch_add(1, Ordering::Relaxed);
         tally.under_way.fetch_add(1, Ordering::Relaxed);
-        Self { tally: Arc::clone(tally), resets_max, answered: false }
+        Self { tally: Arc::clone(tally), resets_max, under_way: true, taken: false }
+    }
+
+    /// What is left to do is the peer's.
+    fn end(&mut self) {
+        if std::mem::take(&mut self.under_way) {
+            self.tally.under_way.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.tally.under_way.fetch_sub(1, Ordering::Relaxed);
-        if !self.answered
-            && self.tally.taken_back.fetch_add(1, Ordering::Relaxed) >= self.resets_max
-        {
+        self.end();
+        if !self.taken && self.tally.taken_back.fetch_add(1, Ordering::Relaxed) >= self.resets_max {
             self.tally.abused.notify_one();
         }
     }
@@ -179,14 +185,17 @@ impl Drop for Turn {
 struct Held<B> {
     /// None for an answer that has none.
     body: Option<B>,
-    _turn: Option<Turn>,
+    turn: Turn,
 }
 
 impl<B: Body> Held<B> {
     fn new(body: Option<B>, mut turn: Turn) -> Self {
-        turn.answered = true;
-        let whole = body.as_ref().is_none_or(|body| body.size_hint().exact().is_some());
-        Self { body, _turn: (!whole).then_some(turn) }
+        if body.as_ref().is_none_or(|body| body.size_hint().exact().is_some()) {
+            turn.end();
+        }
+        // Of an answer without a body nobody knows whether it was taken.
+        turn.taken = body.as_ref().is_none_or(Body::is_end_stream);
+        Self { body, turn }
     }
 }
 
@@ -198,6 +207,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Held<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        self.turn.taken = true;
         match &mut self.body {
             None => Poll::Ready(None),
             Some(body) => Pin::new(body).poll_frame(context),

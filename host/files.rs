@@ -26,7 +26,9 @@ pub fn raise_limit(config: &Config) {
 }
 
 fn wanted(config: &Config) -> u64 {
-    let connections = config.public.connections_max.saturating_add(config.private.connections_max);
+    let fronts = if config.status.enabled { config.status.listener.connections_max } else { 0 };
+    let own = config.public.connections_max.saturating_add(config.private.connections_max);
+    let connections = own.saturating_add(fronts);
     u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHERS)
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use callgate_core::gateway::Gateway;
 use serde::Deserialize;
 
+use super::asking::AskSettings;
 use super::networks::Networks;
 
 /// A configured channel, its keys read and validated.
@@ -24,6 +25,8 @@ pub struct Channel {
     pub answer_within_ms: u32,
     /// Whence its callbacks may come; empty for everywhere.
     pub networks: Networks,
+    /// How its gateway is asked, where it can be.
+    pub ask: AskSettings,
     /// The protocol with this account's keys.
     pub gateway: Arc<dyn Gateway>,
 }

@@ -3,13 +3,15 @@
 //! May call store and core, never the engine; it learns of finished work through a channel.
 //! Absent: a state change of a document, SQL, a guest.
 //!
-//! Reading order: `listener` (connections and their limits), `networks` (whom they come from), `channel`, `callback` (the straight
-//! line from bytes to ack), `orders` and their `view`, `operator` (health and metrics), `operate`
-//! (repair) with its `operate_query` and `operate_view`, `ready` and `sinks` beside them, `plugins`
+//! Reading order: `listener` (connections and their limits), `networks` (whom they come from),
+//! `channel`, `callback` (the straight line from bytes to ack), `asking` (how gateways are asked)
+//! with the calls `inquiries`, `orders` and their `view`, `operator` (health and metrics), `operate`
+//! (repair) with its `operate_query` and `operate_view`, `ready`, `sinks` and `alerts` beside them, `plugins`
 //! (what is in force), `trials` with `statistics` (versions at work), `tokens`, `error` (the one place where an
-//! error becomes a status code).
+//! error becomes a status code), `status` (front ends that wait for an order).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -17,6 +19,10 @@ use listener::{http2, tls};
 use networks::{ForwardedBy, Networks};
 
 pub mod channel;
+
+pub mod asking;
+
+pub mod inquiries;
 
 pub mod callback;
 
@@ -41,6 +47,8 @@ mod statistics;
 
 pub mod operator;
 
+pub mod alerts;
+
 pub mod ready;
 
 mod sinks;
@@ -50,6 +58,8 @@ pub mod orders;
 mod view;
 
 pub mod tokens;
+
+pub mod status;
 
 /// Settings of one listener. Each is a limit that holds before any cryptography.
 #[derive(Debug, Clone, Deserialize)]
@@ -113,4 +123,6 @@ impl ListenerSettings {
 pub struct Finished {
     /// The notification's id.
     pub notification: String,
+    /// Business and number of its order, which may have changed; `None` where there is none.
+    pub order: Option<Arc<(String, String)>>,
 }

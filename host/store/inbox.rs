@@ -48,6 +48,9 @@ impl InboxState {
     }
 }
 
+/// How delivery keys of answers begin.
+const ANSWERS: &str = "query:";
+
 /// A notification with everything the store keeps about it, but the raw callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredNotification {
@@ -108,6 +111,13 @@ pub struct StoredNotification {
 }
 
 impl StoredNotification {
+    /// Whether the gateway told this on being asked, instead of by a callback of its own. Delivery
+    /// keys are part of what a gateway signs, and none begins like those of answers.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        self.delivery_key.starts_with(ANSWERS)
+    }
+
     pub(crate) fn read(row: &AnyRow) -> Result<Self, StoreError> {
         let time = |name: &str| -> Result<_, sqlx::Error> {
             Ok(row.try_get::<Option<i64>, _>(name)?.map(Timestamp::from_ms))

@@ -61,6 +61,14 @@ mod outage;
 
 mod hosts;
 
+mod standin;
+
+mod market;
+
+mod inquiries;
+
+mod story;
+
 mod load;
 
 mod kill;
@@ -90,5 +98,15 @@ mod erp;
 mod calls;
 
 mod endpoint_tls;
+
+mod front;
+
+mod status;
+
+mod status_tokens;
+
+mod status_crowd;
+
+mod browser;
 
 mod tidy;

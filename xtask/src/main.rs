@@ -24,6 +24,8 @@ mod proxies;
 
 mod nats;
 
+mod chromium;
+
 mod clients;
 
 mod audit;

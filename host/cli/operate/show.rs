@@ -206,6 +206,7 @@ fn list(notifications: &Value) -> String {
             word("id"),
             time(&one["received_at_ms"]),
             word("channel"),
+            word("source"),
             word("event_type"),
             word("order_no"),
             word("state"),
@@ -213,7 +214,8 @@ fn list(notifications: &Value) -> String {
             word("attempts"),
         ]
     });
-    let head = ["id", "received", "channel", "event", "order", "state", "reason", "attempts"];
+    let head =
+        ["id", "received", "channel", "source", "event", "order", "state", "reason", "attempts"];
     table(&head, lines)
 }
 

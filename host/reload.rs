@@ -26,7 +26,25 @@ pub type Swap = Box<dyn FnOnce() + Send>;
 pub type Part = Box<dyn Fn(&Config) -> Result<Swap, ConfigError> + Send + Sync>;
 
 /// Begin of the keys that some part takes over. `*` stands for one name.
-pub const LIVE: [&str; 4] = ["channels.*", "operators.*", "operator", "businesses.*.token_sha256"];
+pub const LIVE: &[&str] = &[
+    "channels.*",
+    "operators.*",
+    "operator",
+    "businesses.*.token_sha256",
+    "businesses.*.status",
+    "public.tls.certificate_file",
+    "public.tls.key_file",
+    "public.tls.also",
+    "public.tls.client_ca_file",
+    "private.tls.certificate_file",
+    "private.tls.key_file",
+    "private.tls.also",
+    "private.tls.client_ca_file",
+    "status.listener.tls.certificate_file",
+    "status.listener.tls.key_file",
+    "status.listener.tls.also",
+    "status.listener.tls.client_ca_file",
+];
 
 /// What became of reading the configuration again.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,11 +9,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::engine::certificates::{Certificates, Keyring};
-use crate::expiry::{self, Expiry};
+use crate::expiry::{self, Expiry, KeyLine, Source};
 use crate::inbound::channel::Channels;
 use crate::inbound::keys;
+use crate::inbound::listener::tls::TlsKeys;
 use crate::inbound::tokens::Operators;
 use crate::reload::{self, Part, Reload, Reloads};
 
@@ -32,6 +33,7 @@ impl Keys {
         config: &Config,
         (store, channels): (&Store, &Arc<Channels>),
         clock: &Clock,
+        tls: &[Arc<TlsKeys>],
     ) -> anyhow::Result<Self> {
         let keyring = Arc::new(Keyring::new(Arc::clone(channels)));
         let certificates = Certificates {
@@ -44,7 +46,13 @@ impl Keys {
         certificates.look().await.context("certificates that were fetched")?;
         let expiry = Arc::new(Expiry::new(clock.clone(), config.keys.warn_before_days));
         expiry.watch(expiry::of_channels(Arc::clone(channels)));
-        let parts = vec![channels_part(keyring, clock.clone()), tokens_part(config)];
+        expiry.watch(of_listeners(tls.to_vec()));
+        let parts = vec![
+            channels_part(keyring, clock.clone()),
+            tokens_part(config),
+            fronts_part(config),
+            tls_part(tls.to_vec(), clock.clone()),
+        ];
         let (reload, reloads) = Reload::new(config, clock.clone(), parts);
         let operators = config.operators.clone();
         Ok(Self { certificates: Arc::new(certificates), expiry, reload, reloads, operators })
@@ -81,6 +89,56 @@ fn channels_part(keyring: Arc<Keyring>, clock: Clock) -> Part {
         let (keyring, clock) = (Arc::clone(&keyring), clock.clone());
         let channels = config.channels.clone();
         Ok(Box::new(move || keyring.configure(channels, clock.now())))
+    })
+}
+
+/// What listeners present. Whether one speaks TLS at all is decided at the start.
+fn tls_part(all: Vec<Arc<TlsKeys>>, clock: Clock) -> Part {
+    Box::new(move |config| {
+        let settings = [
+            ("public", &config.public.tls),
+            ("private", &config.private.tls),
+            ("status.listener", &config.status.listener.tls),
+        ];
+        let mut ready = Vec::new();
+        for keys in &all {
+            let named = settings.iter().find(|(name, _)| *name == keys.listener());
+            let Some((name, Some(settings))) = named else { continue };
+            ready.push(keys.ready(settings, clock.now()).map_err(|error| {
+                ConfigError::new(format!("{name}.tls.{}", error.field), error.problem)
+            })?);
+        }
+        Ok(Box::new(move || {
+            for one in ready {
+                one.enforce();
+            }
+        }))
+    })
+}
+
+/// The certificates of listeners as they are in force.
+fn of_listeners(all: Vec<Arc<TlsKeys>>) -> Source {
+    Box::new(move || all.iter().flat_map(|keys| lines(keys)).collect())
+}
+
+fn lines(keys: &TlsKeys) -> Vec<KeyLine> {
+    let listener = keys.listener();
+    let line = |(id, valid)| KeyLine {
+        owner: listener.to_owned(),
+        id,
+        kind: "tls-certificate",
+        origin: "configured",
+        valid: Some(valid),
+    };
+    keys.certificates().into_iter().map(line).collect()
+}
+
+/// What businesses allow their front ends: keys of tokens, origins.
+fn fronts_part(config: &Config) -> Part {
+    let fronts = config.fronts.clone();
+    Box::new(move |config| {
+        let (fronts, new) = (fronts.clone(), config.fronts.current());
+        Ok(Box::new(move || fronts.replace(new)))
     })
 }
 

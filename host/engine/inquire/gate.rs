@@ -2,14 +2,21 @@
 //! that one that comes back is not flooded by what waited.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use callgate_core::time::Timestamp;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::outbound::circuit::{Circuit, CircuitSettings, Probe};
 
 /// One host, shared by every channel that asks there.
 #[derive(Debug)]
-pub(super) struct Gate(Mutex<State>);
+pub(super) struct Gate {
+    state: Mutex<State>,
+    /// Rung when a pass came back that somebody was refused.
+    freed: Notify,
+}
 
 #[derive(Debug)]
 struct State {
@@ -20,12 +27,15 @@ struct State {
     width: usize,
     /// Answers since it grew.
     good: usize,
+    /// Whether somebody was refused because others were going.
+    wanted: bool,
 }
 
 impl Default for Gate {
     fn default() -> Self {
         let circuit = Circuit::new(CircuitSettings::default());
-        Self(Mutex::new(State { circuit, going: 0, width: 1, good: 0 }))
+        let state = State { circuit, going: 0, width: 1, good: 0, wanted: false };
+        Self { state: Mutex::new(state), freed: Notify::new() }
     }
 }
 
@@ -42,8 +52,30 @@ impl Gate {
         let mut state = gate.state();
         let room = state.circuit.room(now, state.going, state.width).min(most);
         state.going = state.going.saturating_add(room);
+        // Without others it is the host that is left in peace, and only time helps.
+        state.wanted |= room == 0 && most > 0 && state.going > 0;
         let probe = if state.circuit.is_open() { Probe::Yes } else { Probe::No };
         std::iter::repeat_with(|| Pass { gate: Arc::clone(gate), probe }).take(room).collect()
+    }
+
+    /// Ends when a pass came back after this was called, if somebody was refused one.
+    pub(super) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
+    }
+
+    /// One pass, waited for a moment where others are going; `None` where the host is left in
+    /// peace, or too many wait.
+    pub(super) async fn pass(gate: &Arc<Self>, now: Timestamp) -> Option<Pass> {
+        for _ in 0..TRIES {
+            let freed = gate.freed();
+            if let Some(pass) = Self::reserve(gate, now, 1).pop() {
+                return Some(pass);
+            }
+            if gate.is_open() || tokio::time::timeout(WAIT, freed).await.is_err() {
+                return None;
+            }
+        }
+        None
     }
 
     /// Whether the host is left in peace.
@@ -52,7 +84,7 @@ impl Gate {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,8 +115,15 @@ impl Drop for Pass {
     fn drop(&mut self) {
         let mut state = self.gate.state();
         state.going = state.going.saturating_sub(1);
+        if std::mem::take(&mut state.wanted) {
+            self.gate.freed.notify_waiters();
+        }
     }
 }
+
+/// How often, and how long each time, a question out of turn waits for its pass.
+const TRIES: usize = 8;
+const WAIT: Duration = Duration::from_secs(2);
 
 /// Questions at once at one host, all channels together.
 const WIDTH_MAX: usize = 256;
@@ -141,5 +180,20 @@ mod tests {
         let gate = Arc::new(Gate::default());
         drop(take(&gate, 0));
         assert_eq!(take(&gate, 0).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_was_refused_is_told_when_a_pass_comes_back() {
+        let gate = Arc::new(Gate::default());
+        let going = take(&gate, 0);
+        let waiting = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { Gate::pass(&gate, at(0)).await.is_some() }
+        });
+        while !gate.state().wanted {
+            tokio::task::yield_now().await;
+        }
+        drop(going);
+        assert!(waiting.await.expect("it ends"));
     }
 }

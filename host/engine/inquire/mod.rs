@@ -154,6 +154,7 @@ async fn line(asker: Asker, name: String, mut shutdown: watch::Receiver<bool>) -
         let now = asker.0.clock.now();
         let look = now.plus_ms(i64::from(asker.0.poll_ms));
         // Listening begins before looking.
+        let freed = way.gate.freed();
         let nudged = asker.0.nudge.notified();
         let next = match take(&asker, &way, &mut going, now).await {
             Took::Some => continue,
@@ -163,6 +164,7 @@ async fn line(asker: Asker, name: String, mut shutdown: watch::Receiver<bool>) -
         tokio::select! {
             Some(ended) = going.join_next() => note(ended),
             () = nudged => {}
+            () = freed => {}
             () = asker.0.clock.wait_until(next) => {}
             () = stopped(&mut shutdown) => break,
         }

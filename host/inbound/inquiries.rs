@@ -56,10 +56,12 @@ async fn ask(
         let put = inquiries.asks.put_on_schedule(about).await?;
         let put = put.ok_or(Problem::NotFound { what: "order" })?;
         return match put.code.as_deref() {
-            Some(code) => {
-                Err(Problem::Refused { code: NOT_POSSIBLE, text: format!("{RULE} ({code})") })
+            Some(NOT_POSSIBLE) => {
+                Err(Problem::Refused { code: NOT_POSSIBLE, text: RULE.to_owned() })
             }
-            None => Ok((StatusCode::ACCEPTED, Json(answer_json(&put))).into_response()),
+            Some(_) => Ok((StatusCode::ACCEPTED, Json(answer_json(&put))).into_response()),
+            // It was told already.
+            None => Ok(Json(answer_json(&put)).into_response()),
         };
     };
     match tokio::time::timeout(wait, inquiries.asks.ask_now(about)).await {

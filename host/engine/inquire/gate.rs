@@ -2,7 +2,6 @@
 //! that one that comes back is not flooded by what waited.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use callgate_core::time::Timestamp;
 use tokio::sync::Notify;
@@ -63,19 +62,18 @@ impl Gate {
         self.freed.notified()
     }
 
-    /// One pass, waited for a moment where others are going; `None` where the host is left in
-    /// peace, or too many wait.
-    pub(super) async fn pass(gate: &Arc<Self>, now: Timestamp) -> Option<Pass> {
-        for _ in 0..TRIES {
-            let freed = gate.freed();
-            if let Some(pass) = Self::reserve(gate, now, 1).pop() {
-                return Some(pass);
-            }
-            if gate.is_open() || tokio::time::timeout(WAIT, freed).await.is_err() {
-                return None;
-            }
+    /// A pass for a question out of turn, beside those of the schedule; `None` where the host is
+    /// left in peace.
+    pub(super) fn beside(gate: &Arc<Self>, now: Timestamp) -> Option<Pass> {
+        let mut state = gate.state();
+        let width = state.width.max(state.going.saturating_add(1));
+        if state.circuit.room(now, state.going, width) == 0 {
+            return None;
         }
-        None
+        state.going = state.going.saturating_add(1);
+        let probe = if state.circuit.is_open() { Probe::Yes } else { Probe::No };
+        drop(state);
+        Some(Pass { gate: Arc::clone(gate), probe })
     }
 
     /// Whether the host is left in peace.
@@ -120,10 +118,6 @@ impl Drop for Pass {
         }
     }
 }
-
-/// How often, and how long each time, a question out of turn waits for its pass.
-const TRIES: usize = 8;
-const WAIT: Duration = Duration::from_secs(2);
 
 /// Questions at once at one host, all channels together.
 const WIDTH_MAX: usize = 256;
@@ -186,14 +180,25 @@ mod tests {
     async fn who_was_refused_is_told_when_a_pass_comes_back() {
         let gate = Arc::new(Gate::default());
         let going = take(&gate, 0);
-        let waiting = tokio::spawn({
-            let gate = Arc::clone(&gate);
-            async move { Gate::pass(&gate, at(0)).await.is_some() }
-        });
-        while !gate.state().wanted {
-            tokio::task::yield_now().await;
-        }
+        let freed = gate.freed();
+        assert!(take(&gate, 0).is_empty());
         drop(going);
-        assert!(waiting.await.expect("it ends"));
+        freed.await;
+        assert_eq!(take(&gate, 0).len(), 1);
+    }
+
+    #[test]
+    fn a_question_out_of_turn_waits_for_no_other_but_leaves_an_ill_host_in_peace() {
+        let gate = Arc::new(Gate::default());
+        let going = take(&gate, 0);
+        let beside = [Gate::beside(&gate, at(0)), Gate::beside(&gate, at(0))];
+        assert!(beside.iter().all(Option::is_some));
+        drop((going, beside));
+        for seed in 0..5 {
+            take(&gate, 0).into_iter().for_each(|pass| drop(pass.ill(seed, at(0))));
+        }
+        assert!(Gate::beside(&gate, at(500)).is_none());
+        let probe = Gate::beside(&gate, at(2_000));
+        assert!(probe.is_some() && Gate::beside(&gate, at(2_000)).is_none());
     }
 }

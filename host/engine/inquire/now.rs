@@ -44,7 +44,7 @@ impl Asks for Asker {
             }
             self.0.store.open_inquiries(new, now).await?;
             self.0.nudge.notify_waiters();
-            Ok(Some(Answered { code: None, ..Answered::none("") }))
+            Ok(Some(Answered::none("inquiry.scheduled")))
         })
     }
 }
@@ -106,7 +106,7 @@ impl Asker {
         if way.places(now, 0) == 0 {
             return Ok(Answered::none("inquiry.circuit"));
         }
-        let Some(pass) = Gate::pass(&way.gate, now).await else {
+        let Some(pass) = Gate::beside(&way.gate, now) else {
             return Ok(Answered::none("inquiry.circuit"));
         };
         let ask = &way.channel.ask;

@@ -118,8 +118,9 @@ fn question(body: &[u8]) -> Result<Question, Problem> {
     if body.is_empty() {
         return Ok(Question::default());
     }
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let sent: Question = serde_path_to_error::deserialize(&mut reader)
+    let object: serde_json::Map<String, Value> = serde_json::from_slice(body)
+        .map_err(|_| Problem::field("body", "must be a JSON object or nothing"))?;
+    let sent: Question = serde_path_to_error::deserialize(Value::Object(object))
         .map_err(|error| Problem::field(error.path().to_string(), error.inner().to_string()))?;
     let fits = |text: &String| {
         (1..=REFUND_NO_MAX).contains(&text.len())

@@ -4,12 +4,15 @@
 //! in, so what the documentation says is what the program does.
 //!
 //! Reading order: this file, `source` (layers and merging), `secrets` (`x_file`, `x_env`),
-//! `channels`, `plugins`, `packages` (whose keys sign plugins, and for what), `endpoints`, `sinks`.
+//! `listeners`, `channels`, `fronts`, `plugins`, `packages` (whose keys sign plugins, and for
+//! what), `endpoints`, `sinks`, `alerts`; `files` (which files it was read from), `shape` (what
+//! differs between two), `reload`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use callgate_core::gateway::SettingsError;
 use callgate_package::Policies;
 use callgate_sandbox::compile::Compiler;
 use callgate_sandbox::engine::SandboxSettings;
@@ -17,7 +20,8 @@ use serde::Deserialize;
 
 use crate::engine;
 use crate::inbound::channel::Channel;
-use crate::inbound::{ListenerSettings, tokens::Operators, tokens::TokenHashes};
+use crate::inbound::status::front::Fronts;
+use crate::inbound::{ListenerSettings, status, tokens::Operators, tokens::TokenHashes};
 use crate::outbound::endpoints::EndpointSettings;
 use crate::telemetry;
 
@@ -27,25 +31,48 @@ pub mod plugins;
 
 mod packages;
 
+mod fronts;
+
 mod endpoints;
 
 mod sinks;
 
+mod alerts;
+mod listeners;
+
 mod secrets;
+
+pub mod files;
+
+mod shape;
+
+pub mod reload;
 
 mod source;
 
+pub use files::Files;
+pub use shape::Shape;
 pub use source::{Layers, default_text};
 
 /// The whole configuration, checked.
 #[derive(Debug)]
 pub struct Config {
+    /// Where it was read, to read it again.
+    pub layers: Layers,
+    /// The files that it was read from.
+    pub files: Files,
+    /// What was set to what.
+    pub shape: Shape,
     /// The folder that relative paths start from.
     pub folder: PathBuf,
     /// The listener for gateways.
     pub public: ListenerSettings,
     /// The listener for orders, health and metrics.
     pub private: ListenerSettings,
+    /// The listener for front ends.
+    pub status: status::Settings,
+    /// What businesses allow their front ends.
+    pub fronts: Fronts,
     /// Operators and their tokens, by name.
     pub operators: Operators,
     /// The database.
@@ -60,6 +87,10 @@ pub struct Config {
     pub fleet: engine::fleet::Settings,
     /// The log.
     pub log: telemetry::Settings,
+    /// When all this is read again.
+    pub reload: reload::Settings,
+    /// Keys that the gateways hand out, and when keys end.
+    pub keys: engine::certificates::Settings,
     /// Tokens by business.
     pub businesses: BTreeMap<String, TokenHashes>,
     /// Who signs plugins for which business, and what they may ask for.
@@ -72,6 +103,10 @@ pub struct Config {
     pub endpoints: Vec<EndpointSettings>,
     /// Where events go.
     pub sinks: Vec<engine::deliver::SinkSettings>,
+    /// What is told to people, and when.
+    pub alerts: engine::alert::Settings,
+    /// Who is told.
+    pub webhooks: Vec<engine::alert::robot::WebhookSettings>,
     /// Where components are compiled: no key, the program that runs says.
     pub compiler: Compiler,
 }
@@ -82,29 +117,62 @@ impl Config {
     /// # Errors
     /// The first mistake, with its key, what was found and what was expected.
     pub fn load(layers: &Layers) -> Result<Self, ConfigError> {
+        Self::load_watched(layers).0
+    }
+
+    /// The same; tells also which files were read, up to the mistake if there is one.
+    pub fn load_watched(layers: &Layers) -> (Result<Self, ConfigError>, Files) {
+        let (loaded, files) = files::gather(|| Self::read(layers));
+        (loaded.map(|config| Self { files: files.clone(), ..config }), files)
+    }
+
+    fn read(layers: &Layers) -> Result<Self, ConfigError> {
         let (mut table, folder) = source::merge(layers)?;
-        let (businesses, policies) = businesses(take(&mut table, "businesses")?, &folder)?;
+        let shape = Shape::of(&table);
+        let (businesses, policies, fronts) = businesses(take(&mut table, "businesses")?, &folder)?;
         let names: Vec<&str> = businesses.keys().map(String::as_str).collect();
         let channels = channels::open(take(&mut table, "channels")?, &names, &folder)?;
         let plugins = plugins::read(take(&mut table, "plugins")?, &names, &folder)?;
         let endpoints = endpoints::open(take(&mut table, "endpoints")?, &names, &folder)?;
         endpoints::check_grants(&plugins, &endpoints)?;
         let sinks = sinks::open(take(&mut table, "sinks")?, &names, &folder)?;
+        let (alerts, webhooks) = alerts::open(take(&mut table, "alerts")?, &folder)?;
         let named = named_operators(take(&mut table, "operators")?)?;
-        let rooms: Rooms = read(toml::Value::Table(table), "")?;
-        for (room, listener) in [("public", &rooms.public), ("private", &rooms.private)] {
-            listener
-                .check()
-                .map_err(|(field, problem)| ConfigError::new(format!("{room}.{field}"), problem))?;
+        let mut rooms: Rooms = read(toml::Value::Table(table), "")?;
+        for (room, listener) in [
+            ("public", &mut rooms.public),
+            ("private", &mut rooms.private),
+            ("status.listener", &mut rooms.status.listener),
+        ] {
+            listeners::check(room, listener, &folder)?;
         }
+        rooms
+            .status
+            .check()
+            .map_err(|(field, problem)| ConfigError::new(format!("status.{field}"), problem))?;
         rooms
             .engine
             .check()
             .map_err(|(field, problem)| ConfigError::new(format!("engine.{field}"), problem))?;
         let plugins = plugins::check(plugins, rooms.engine.breaker)?;
+        rooms
+            .reload
+            .check()
+            .map_err(|(field, problem)| ConfigError::new(format!("reload.{field}"), problem))?;
+        rooms
+            .keys
+            .check()
+            .map_err(|(field, problem)| ConfigError::new(format!("keys.{field}"), problem))?;
         let config = Self {
+            layers: layers.clone(),
+            files: Files::default(),
+            shape,
+            reload: rooms.reload,
+            keys: rooms.keys,
             public: rooms.public,
             private: rooms.private,
+            status: rooms.status,
+            fronts,
             operators: operators(named, rooms.operator),
             retention: retention_beside(rooms.retention, &folder),
             engine: rooms.engine,
@@ -118,6 +186,8 @@ impl Config {
             plugins,
             endpoints,
             sinks,
+            alerts,
+            webhooks,
             folder,
             compiler: Compiler::Here,
         };
@@ -131,6 +201,7 @@ impl Config {
 struct Rooms {
     public: ListenerSettings,
     private: ListenerSettings,
+    status: status::Settings,
     operator: TokenHashes,
     store: callgate_store::Settings,
     retention: callgate_store::RetentionSettings,
@@ -138,22 +209,26 @@ struct Rooms {
     sandbox: SandboxSettings,
     fleet: engine::fleet::Settings,
     log: telemetry::Settings,
+    reload: reload::Settings,
+    keys: engine::certificates::Settings,
 }
 
 fn businesses(
     table: toml::Table,
     folder: &Path,
-) -> Result<(BTreeMap<String, TokenHashes>, Policies), ConfigError> {
+) -> Result<(BTreeMap<String, TokenHashes>, Policies, Fronts), ConfigError> {
     let (mut tokens, mut policies) = (BTreeMap::new(), BTreeMap::new());
+    let mut fronts = BTreeMap::new();
     for (name, mut value) in table {
         let key = format!("businesses.{name}");
         check_name(&key, &name, NAME_OF_BUSINESS)?;
         if let Some(fields) = value.as_table_mut() {
             policies.insert(name.clone(), packages::take_policy(fields, &key, folder)?);
+            fronts.insert(name.clone(), fronts::take_front(fields, &key, folder)?);
         }
         tokens.insert(name, read(value, &key)?);
     }
-    Ok((tokens, Policies::new(policies)))
+    Ok((tokens, Policies::new(policies), Fronts::new(fronts)))
 }
 
 /// Operators with names of their own. `operator` is the name of who has none.
@@ -291,16 +366,32 @@ pub(crate) fn beside(folder: &Path, path: &str) -> PathBuf {
 
 /// A mistake in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("configuration: {key}: {problem}")]
+#[error("configuration: {key}: {problem} ({code})")]
 pub struct ConfigError {
     /// The key, with dots; or the file.
     pub key: String,
     /// What was found and what was expected.
     pub problem: String,
+    /// The stable code.
+    pub code: &'static str,
 }
 
 impl ConfigError {
+    /// A value breaks a rule.
+    pub const INVALID: &'static str = SettingsError::INVALID;
+    /// A file cannot be read.
+    pub const FILE: &'static str = "config.file";
+    /// A file is not TOML.
+    pub const SYNTAX: &'static str = "config.syntax";
+    /// A secret stands on the command line.
+    pub const EXPOSED: &'static str = "config.exposed";
+
     pub(crate) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { key: key.into(), problem: problem.into() }
+        Self { key: key.into(), problem: problem.into(), code: Self::INVALID }
+    }
+
+    /// The same mistake under a code of its own.
+    pub(crate) fn coded(self, code: &'static str) -> Self {
+        Self { code, ..self }
     }
 }

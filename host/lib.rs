@@ -21,4 +21,8 @@ pub mod packages;
 
 pub mod server;
 
+pub mod reload;
+
+pub mod expiry;
+
 pub mod cli;

@@ -1,7 +1,7 @@
 //! `callgate operate`: look at notifications and repair, through the operator calls of a running
 //! server. The words are those of the calls.
 //!
-//! Reading order: this file (the words of the command line), `sinks` (those for sinks), `call` (one
+//! Reading order: this file (the words of the command line), `sinks` (those for sinks), `alerts`, `call` (one
 //! call over HTTP), `show` (tables).
 
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use self::call::Calls;
+use self::call::{Calls, Server};
 use super::print;
 
 pub(super) mod call;
@@ -18,16 +18,14 @@ pub(super) mod show;
 
 mod sinks;
 
+mod alerts;
+
 /// Look at notifications, replay, park, release, discard; send dead letters again; see who did
 /// what.
 #[derive(Debug, Args)]
 pub(super) struct Operate {
-    /// The private listener, such as http://127.0.0.1:8081.
-    #[arg(long, env = "CALLGATE_OPERATOR_URL")]
-    url: String,
-    /// An operator's bearer token.
-    #[arg(long, env = "CALLGATE_OPERATOR_TOKEN", hide_env_values = true)]
-    token: String,
+    #[command(flatten)]
+    server: Server,
     /// Print the answer's JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
@@ -76,6 +74,10 @@ enum Word {
     Cancel(OnOne),
     /// Show how each plugin is run on this host: how often at once, whether it is left alone.
     Bulkheads,
+    /// Show every key and certificate in force, when it ends, and the last reload.
+    Keys,
+    /// Read the configuration again, now.
+    Reload,
     /// Show what operators did, newest first.
     Audit {
         /// To one notification or replay.
@@ -87,6 +89,8 @@ enum Word {
         #[command(flatten)]
         page: Page,
     },
+    /// Show what is raised, and how it stands with the webhooks that are told.
+    Alerts(alerts::Alerts),
     #[command(flatten)]
     Sinks(sinks::SinkWord),
 }
@@ -216,7 +220,7 @@ impl Page {
 
 impl Operate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let calls = Calls::new(&self.url, &self.token)?;
+        let calls = self.server.calls()?;
         let (answer, table) = self.word.call(&calls).await?;
         if self.json {
             print(&format!("{answer:#}\n"));
@@ -276,6 +280,8 @@ impl Word {
                 (calls.post(&path, &on_one(&one)).await?, show::replay)
             }
             Self::Bulkheads => (calls.get(&["bulkheads"], &Map::new()).await?, show::bulkheads),
+            Self::Keys => (calls.get(&["keys"], &Map::new()).await?, show::keys),
+            Self::Reload => (calls.post(&["reload"], &json!({})).await?, show::reload),
             Self::Audit { target, who, page } => {
                 let mut fields = Map::new();
                 page.add_to(&mut fields);
@@ -284,6 +290,7 @@ impl Word {
                 }
                 (calls.get(&["audit"], &fields).await?, show::audit)
             }
+            Self::Alerts(alerts) => alerts.call(calls).await?,
             Self::Sinks(word) => word.call(calls).await?,
         })
     }

@@ -97,4 +97,17 @@ mod calls;
 
 mod endpoint_tls;
 
+mod front;
+
+mod status;
+
+mod status_tokens;
+
+mod status_crowd;
+
+mod browser;
+mod reload;
+
+mod certificates;
+
 mod tidy;

@@ -71,8 +71,6 @@ impl Server {
         let endpoints = Endpoints::open(config.endpoints.clone()).await?;
         let public = bind(&config.public, "public.listen").await?;
         let private = bind(&config.private, "private.listen").await?;
-        let front_ends = fronts::bind(&config).await?;
-        let status = fronts::address(front_ends.as_ref())?;
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
@@ -105,11 +103,11 @@ impl Server {
             owner,
         };
         let channels = Arc::new(Channels::new(config.channels.clone()));
-        let addresses = (public.local_addr()?, private.local_addr()?);
-        let mut tasks = retention(&config, &store, &clock, &stopped)?;
+        let at = (public.local_addr()?, private.local_addr()?);
+        let (mut tasks, status) =
+            fronts::start(&config, (&store, &clock), (&finished, None), &stopped).await?;
+        tasks.extend(retention(&config, &store, &clock, &stopped)?);
         tasks.extend(deliveries(sinks, &engine, &stopped));
-        let news = fronts::News { finished: finished.subscribe(), ask: None };
-        tasks.extend(fronts::serve(front_ends, &config, (&store, &clock), (news, &stopped)));
         tasks.extend([
             tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
             tokio::spawn(engine::bulkhead::recall(engine.clone(), stopped.clone())),
@@ -125,8 +123,7 @@ impl Server {
             ),
             serve_public(public, &config, (&store, channels), (&clock, finished), stopped.clone()),
         ]);
-        let (public, private) = addresses;
-        Ok(Self { public, private, status, stop, tasks, store, _guests: guests })
+        Ok(Self { public: at.0, private: at.1, status, stop, tasks, store, _guests: guests })
     }
 
     /// Ends when a part of the server has ended by itself, which none should.

@@ -1,10 +1,10 @@
 //! The listener for front ends, where it is wanted.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use callgate_store::Store;
-use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
@@ -15,38 +15,28 @@ use crate::inbound::orders::Orders;
 use crate::inbound::status::back_end::BackEnd;
 use crate::inbound::status::{self, AskGateway, Parts};
 
-/// Listens, if front ends are to be answered.
-pub(super) async fn bind(config: &Config) -> anyhow::Result<Option<TcpListener>> {
-    if !config.status.enabled {
-        return Ok(None);
-    }
-    Ok(Some(super::bind(&config.status.listener, "status.listener.listen").await?))
-}
-
-/// Who answers gateways' questions, and whose news wake.
-pub(super) struct News {
-    pub(super) finished: broadcast::Receiver<Finished>,
-    pub(super) ask: Option<AskGateway>,
-}
-
-/// Starts to answer front ends.
-pub(super) fn serve(
-    listener: Option<TcpListener>,
+/// Starts to answer front ends, if they are to be answered; tells where.
+pub(super) async fn start(
     config: &Config,
     (store, clock): (&Store, &Clock),
-    (news, stopped): (News, &watch::Receiver<bool>),
-) -> Vec<JoinHandle<()>> {
-    let Some(listener) = listener else { return Vec::new() };
+    (finished, ask): (&broadcast::Sender<Finished>, Option<AskGateway>),
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<(Vec<JoinHandle<()>>, Option<SocketAddr>)> {
+    if !config.status.enabled {
+        return Ok((Vec::new(), None));
+    }
+    let listener = super::bind(&config.status.listener, "status.listener.listen").await?;
+    let address = listener.local_addr().context("status.listener.listen")?;
     let parts = Parts {
         store: store.clone(),
         fronts: config.fronts.clone(),
         clock: clock.clone(),
         settings: Arc::new(config.status.clone()),
         poll_ms: config.engine.poll_ms,
-        finished: news.finished,
-        ask: news.ask,
+        finished: finished.subscribe(),
+        ask,
     };
-    status::serve(listener, parts, stopped.clone()).into()
+    Ok((status::serve(listener, parts, stopped.clone()).into(), Some(address)))
 }
 
 /// The calls of back ends about front ends.
@@ -56,11 +46,4 @@ pub(super) fn back_end(config: &Config, orders: &Orders) -> axum::Router {
         fronts: config.fronts.clone(),
         settings: Arc::new(config.status.clone()),
     })
-}
-
-/// The address of a listener, where there is one.
-pub(super) fn address(
-    listener: Option<&TcpListener>,
-) -> anyhow::Result<Option<std::net::SocketAddr>> {
-    listener.map(TcpListener::local_addr).transpose().context("status.listener.listen")
 }

@@ -4,7 +4,8 @@
 //! in, so what the documentation says is what the program does.
 //!
 //! Reading order: this file, `source` (layers and merging), `secrets` (`x_file`, `x_env`),
-//! `channels`, `fronts`, `plugins`, `packages` (whose keys sign plugins, and for what), `endpoints`, `sinks`.
+//! `listeners`, `channels`, `fronts`, `plugins`, `packages` (whose keys sign plugins, and for
+//! what), `endpoints`, `sinks`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ mod fronts;
 mod endpoints;
 
 mod sinks;
+
+mod listeners;
 
 mod secrets;
 
@@ -98,11 +101,13 @@ impl Config {
         endpoints::check_grants(&plugins, &endpoints)?;
         let sinks = sinks::open(take(&mut table, "sinks")?, &names, &folder)?;
         let named = named_operators(take(&mut table, "operators")?)?;
-        let rooms: Rooms = read(toml::Value::Table(table), "")?;
-        for (room, listener) in [("public", &rooms.public), ("private", &rooms.private)] {
-            listener
-                .check()
-                .map_err(|(field, problem)| ConfigError::new(format!("{room}.{field}"), problem))?;
+        let mut rooms: Rooms = read(toml::Value::Table(table), "")?;
+        for (room, listener) in [
+            ("public", &mut rooms.public),
+            ("private", &mut rooms.private),
+            ("status.listener", &mut rooms.status.listener),
+        ] {
+            listeners::check(room, listener, &folder)?;
         }
         rooms
             .status

@@ -10,12 +10,12 @@ use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::registry::Registry;
 use callgate_store::{Retention, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::engine::alert::Robots;
 use crate::engine::bulkhead::{Bulkhead, BulkheadSettings};
 use crate::engine::deliver::{self, Delivery, Sink};
 use crate::engine::fleet::{Fleet, Parts};
@@ -23,19 +23,24 @@ use crate::engine::shadow::Shadows;
 use crate::engine::{self, Engine};
 use crate::inbound::callback::{Intake, Place};
 use crate::inbound::channel::Channels;
-use crate::inbound::listener::{self, Pushes};
+use crate::inbound::listener::tls::TlsKeys;
+use crate::inbound::listener::{self, Bound, Pushes};
 use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
 use crate::inbound::ready::Ready;
-use crate::inbound::{Finished, ListenerSettings, operator, orders};
+use crate::inbound::{Finished, operator, orders};
 use crate::outbound::endpoints::Endpoints;
 use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
+use crate::telemetry::pulse::Pulse;
+
+mod alerts;
 
 mod fronts;
 
 mod guests;
 
+use alerts::Alerts;
 use guests::Guests;
 
 /// A server that listens and works.
@@ -45,6 +50,8 @@ pub struct Server {
     pub public: SocketAddr,
     /// Where order calls, health and metrics are answered.
     pub private: SocketAddr,
+    /// What the listeners present, by [`TlsKeys::listener`]; a replacement needs no restart.
+    pub tls: Vec<Arc<TlsKeys>>,
     /// Where front ends ask for the status of orders, if they may.
     pub status: Option<SocketAddr>,
     stop: watch::Sender<bool>,
@@ -68,9 +75,14 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let Loaded { sandbox, plugins } = plugins(&config).await?;
         let sinks = sinks(&config).await?;
+        let alerts = Alerts::open(&config)?;
         let endpoints = Endpoints::open(config.endpoints.clone()).await?;
-        let public = bind(&config.public, "public.listen").await?;
-        let private = bind(&config.private, "private.listen").await?;
+        let public = Bound::open("public", &config.public, clock.now()).await?;
+        let private = Bound::open("private", &config.private, clock.now()).await?;
+        let front_ends = fronts::bind(&config, clock.now()).await?;
+        let status = fronts::address(front_ends.as_ref())?;
+        let status_keys = front_ends.as_ref().and_then(Bound::keys);
+        let tls = [public.keys(), private.keys(), status_keys].into_iter().flatten().collect();
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
@@ -103,11 +115,14 @@ impl Server {
             owner,
         };
         let channels = Arc::new(Channels::new(config.channels.clone()));
-        let at = (public.local_addr()?, private.local_addr()?);
-        let (mut tasks, status) =
-            fronts::start(&config, (&store, &clock), (&finished, None), &stopped).await?;
-        tasks.extend(retention(&config, &store, &clock, &stopped)?);
+        let addresses = (public.local_addr()?, private.local_addr()?);
+        let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
+        let news = fronts::News { finished: finished.subscribe(), ask: None };
+        tasks.extend(fronts::serve(front_ends, &config, (&store, &clock), (news, &stopped)));
+        let watching = (&store, &clock, engine.owner.as_str());
+        let seen = (metrics.clone(), Arc::clone(&channels));
+        tasks.extend(alerts.start(&config, watching, seen, &stopped));
         tasks.extend([
             tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
             tokio::spawn(engine::bulkhead::recall(engine.clone(), stopped.clone())),
@@ -118,12 +133,19 @@ impl Server {
                 private,
                 &config,
                 (&store, fleet, Arc::clone(&channels)),
-                (&clock, metrics, bulkhead),
+                (&clock, metrics, bulkhead, alerts.robots),
                 stopped.clone(),
             ),
-            serve_public(public, &config, (&store, channels), (&clock, finished), stopped.clone()),
+            serve_public(
+                public,
+                &config,
+                (&store, channels),
+                (&clock, finished, alerts.pulse),
+                stopped.clone(),
+            ),
         ]);
-        Ok(Self { public: at.0, private: at.1, status, stop, tasks, store, _guests: guests })
+        let (public, private) = addresses;
+        Ok(Self { public, private, status, tls, stop, tasks, store, _guests: guests })
     }
 
     /// Ends when a part of the server has ended by itself, which none should.
@@ -250,35 +272,29 @@ fn retention(
     Ok(vec![tokio::spawn(engine::retain(retention, settings, clock, stopped))])
 }
 
-async fn bind(settings: &ListenerSettings, key: &str) -> anyhow::Result<TcpListener> {
-    let address = settings.listen;
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{key}: cannot listen on {address}; is another server there?"))
-}
-
 fn serve_public(
-    listener: TcpListener,
+    bound: Bound,
     config: &Config,
     (store, channels): (&Store, Arc<Channels>),
-    (clock, finished): (&Clock, broadcast::Sender<Finished>),
+    (clock, finished, pulse): (&Clock, broadcast::Sender<Finished>, Pulse),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let place = Place {
         clock: clock.clone(),
         settings: config.public.clone(),
         refused_lines: LineBudget::new(config.log.refused_lines_per_s),
+        pulse,
     };
     let intake = Arc::new(Intake::new(channels, store.clone(), finished, place));
-    let answer = move |request| Arc::clone(&intake).answer(request);
-    tokio::spawn(listener::serve(listener, config.public.clone(), answer, stopped))
+    let answer = move |peer, request| Arc::clone(&intake).answer(peer, request);
+    tokio::spawn(listener::serve_peers(bound, config.public.clone(), answer, stopped))
 }
 
 fn serve_private(
-    listener: TcpListener,
+    bound: Bound,
     config: &Config,
     (store, fleet, channels): (&Store, Arc<Fleet>, Arc<Channels>),
-    (clock, metrics, bulkhead): (&Clock, PrometheusHandle, Bulkhead),
+    (clock, metrics, bulkhead, robots): (&Clock, PrometheusHandle, Bulkhead, Robots),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let operators = Arc::new(config.operators.clone());
@@ -300,10 +316,11 @@ fn serve_private(
         reviews: Arc::default(),
         ready: Arc::new(Ready::new(store.clone(), clock.clone())),
         bulkheads: Arc::new(move || bulkhead.view()),
+        robots: Arc::new(robots),
     }));
     let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);
-    tokio::spawn(listener::serve(listener, config.private.clone(), answer, stopped))
+    tokio::spawn(listener::serve(bound, config.private.clone(), answer, stopped))
 }
 
 /// How many decisions a waiting answer may fall behind before it gives up listening.

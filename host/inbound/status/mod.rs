@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use callgate_store::Store;
 use hyper::body::{Bytes, Incoming};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
@@ -23,6 +22,7 @@ use self::follow::{Following, Reader};
 use self::front::Fronts;
 use self::repair::Repair;
 use self::waiting::Waiting;
+use super::listener::Bound;
 use super::{Finished, listener};
 use crate::clock::Clock;
 
@@ -76,11 +76,7 @@ pub struct Parts {
 }
 
 /// Serves front ends until `stopped` says so: the listener, and who follows changes for it.
-pub fn serve(
-    listener: TcpListener,
-    parts: Parts,
-    stopped: watch::Receiver<bool>,
-) -> [JoinHandle<()>; 2] {
+pub fn serve(listener: Bound, parts: Parts, stopped: watch::Receiver<bool>) -> [JoinHandle<()>; 2] {
     let Parts { store, fronts, clock, settings, poll_ms, finished, ask } = parts;
     let waiting = Waiting::new(&settings);
     let following =

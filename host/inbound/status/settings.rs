@@ -44,7 +44,6 @@ impl Settings {
     /// # Errors
     /// The first field that is out of bounds.
     pub fn check(&self) -> Result<(), (String, String)> {
-        self.listener.check().map_err(|(field, problem)| (format!("listener.{field}"), problem))?;
         let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         for (field, found, least, most) in [
             ("wait_max_ms", u64::from(self.wait_max_ms), 1000, 120_000),

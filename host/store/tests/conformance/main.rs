@@ -123,6 +123,7 @@ stories! {
         a_meaning_advances_its_order_once
         two_messages_of_one_meaning_in_one_group_advance_once
         a_version_that_was_lost_is_run_again_and_wins
+        races_that_are_lost_are_counted_until_something_else_happens
         an_expectation_that_fails_leaves_nothing_behind
         a_document_that_was_read_must_still_hold
         of_two_jobs_that_write_one_document_the_second_loses

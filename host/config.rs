@@ -5,7 +5,7 @@
 //!
 //! Reading order: this file, `source` (layers and merging), `secrets` (`x_file`, `x_env`),
 //! `listeners`, `channels`, `fronts`, `plugins`, `packages` (whose keys sign plugins, and for
-//! what), `endpoints`, `sinks`.
+//! what), `endpoints`, `sinks`, `alerts`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,7 @@ mod endpoints;
 
 mod sinks;
 
+mod alerts;
 mod listeners;
 
 mod secrets;
@@ -82,6 +83,10 @@ pub struct Config {
     pub endpoints: Vec<EndpointSettings>,
     /// Where events go.
     pub sinks: Vec<engine::deliver::SinkSettings>,
+    /// What is told to people, and when.
+    pub alerts: engine::alert::Settings,
+    /// Who is told.
+    pub webhooks: Vec<engine::alert::robot::WebhookSettings>,
     /// Where components are compiled: no key, the program that runs says.
     pub compiler: Compiler,
 }
@@ -100,6 +105,7 @@ impl Config {
         let endpoints = endpoints::open(take(&mut table, "endpoints")?, &names, &folder)?;
         endpoints::check_grants(&plugins, &endpoints)?;
         let sinks = sinks::open(take(&mut table, "sinks")?, &names, &folder)?;
+        let (alerts, webhooks) = alerts::open(take(&mut table, "alerts")?, &folder)?;
         let named = named_operators(take(&mut table, "operators")?)?;
         let mut rooms: Rooms = read(toml::Value::Table(table), "")?;
         for (room, listener) in [
@@ -136,6 +142,8 @@ impl Config {
             plugins,
             endpoints,
             sinks,
+            alerts,
+            webhooks,
             folder,
             compiler: Compiler::Here,
         };

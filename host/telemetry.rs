@@ -11,6 +11,8 @@ use serde::Deserialize;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
+pub mod pulse;
+
 /// How the log is written.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,6 +132,7 @@ fn describe() {
     );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
     describe_bulkheads();
+    describe_alerts();
 }
 
 /// Front ends that wait.
@@ -174,6 +177,65 @@ fn describe_sinks() {
     );
     describe_gauge!("callgate_sink_circuit_open", "1 while a sink is left in peace.");
     describe_gauge!("callgate_sink_held", "Events that failed or wait behind one that did.");
+}
+
+fn describe_alerts() {
+    use metrics::{describe_counter, describe_gauge};
+
+    describe_counter!(
+        "callgate_signature_failures_total",
+        "Callbacks whose signature, key or encryption is wrong, by channel; the gateways' own probes \
+         are counted apart."
+    );
+    describe_counter!(
+        "callgate_signature_probes_total",
+        "Deliberate probes of gateways with a wrong signature, by channel."
+    );
+    describe_counter!(
+        "callgate_untimely_total",
+        "Callbacks refused because their signed time is too far from ours, by channel."
+    );
+    describe_gauge!(
+        "callgate_clock_offset_seconds",
+        "Median of the gateway's signed times minus our clock, by channel; positive where ours is \
+         behind."
+    );
+    describe_gauge!(
+        "callgate_oldest_unprocessed_seconds",
+        "Age of the oldest notification that is neither finished nor parked."
+    );
+    describe_gauge!("callgate_sink_dead", "Events that a sink was given up for, in the store.");
+    describe_gauge!(
+        "callgate_sink_backlog_seconds",
+        "Age of the oldest event that a sink has not taken, in the store: also where no host \
+         delivers to it."
+    );
+    describe_gauge!(
+        "callgate_silent_orders",
+        "Orders whose time has just passed and that never moved, by business."
+    );
+    describe_gauge!(
+        "callgate_silent_orders_percent",
+        "The same in percent of the orders whose time has just passed, by business."
+    );
+    describe_gauge!(
+        "callgate_callbacks_recent",
+        "Callbacks stored in the last counted minutes, by channel; see alerts.callbacks_away."
+    );
+    describe_gauge!(
+        "callgate_callbacks_expected",
+        "Callbacks in as much time at the same hour of the day and of the week before, the lower of \
+         the two, by channel."
+    );
+    describe_gauge!("callgate_alert_raised", "1 while a condition is raised, by condition.");
+    describe_counter!(
+        "callgate_alert_notices_total",
+        "Attempts to tell a webhook of an alert, by webhook and outcome (sent, failed, dropped)."
+    );
+    describe_counter!(
+        "callgate_alert_faults_total",
+        "Looks at conditions that failed, by what could not be read or written."
+    );
 }
 
 fn describe_bulkheads() {

@@ -1,7 +1,7 @@
 //! `callgate operate`: look at notifications and repair, through the operator calls of a running
 //! server. The words are those of the calls.
 //!
-//! Reading order: this file (the words of the command line), `sinks` (those for sinks), `call` (one
+//! Reading order: this file (the words of the command line), `sinks` (those for sinks), `alerts`, `call` (one
 //! call over HTTP), `show` (tables).
 
 use std::process::ExitCode;
@@ -17,6 +17,8 @@ pub(super) mod call;
 pub(super) mod show;
 
 mod sinks;
+
+mod alerts;
 
 /// Look at notifications, replay, park, release, discard; send dead letters again; see who did
 /// what.
@@ -83,6 +85,8 @@ enum Word {
         #[command(flatten)]
         page: Page,
     },
+    /// Show what is raised, and how it stands with the webhooks that are told.
+    Alerts(alerts::Alerts),
     #[command(flatten)]
     Sinks(sinks::SinkWord),
 }
@@ -280,6 +284,7 @@ impl Word {
                 }
                 (calls.get(&["audit"], &fields).await?, show::audit)
             }
+            Self::Alerts(alerts) => alerts.call(calls).await?,
             Self::Sinks(word) => word.call(calls).await?,
         })
     }

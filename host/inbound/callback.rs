@@ -22,6 +22,7 @@ use super::networks::Proxies;
 use super::{Finished, ListenerSettings, listener};
 use crate::clock::{Clock, Stopwatch};
 use crate::telemetry::LineBudget;
+use crate::telemetry::pulse::Pulse;
 
 /// Everything that a callback meets on its way.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub struct Intake {
     proxies: Proxies,
     requests: Semaphore,
     refused_lines: LineBudget,
+    pulse: Pulse,
 }
 
 impl Intake {
@@ -45,11 +47,11 @@ impl Intake {
         finished: broadcast::Sender<Finished>,
         place: Place,
     ) -> Self {
-        let Place { clock, settings, refused_lines } = place;
+        let Place { clock, settings, refused_lines, pulse } = place;
         let requests = Semaphore::new(settings.requests_max);
         let (trusted, header) = (settings.trusted_proxies.clone(), settings.forwarded_by);
         let proxies = Proxies { trusted, header };
-        Self { channels, store, finished, clock, settings, proxies, requests, refused_lines }
+        Self { channels, store, finished, clock, settings, proxies, requests, refused_lines, pulse }
     }
 
     /// Answers one request on the public listener.
@@ -147,9 +149,14 @@ impl Intake {
             headers: headers_text(&head.headers),
             raw: raw.into(),
         };
-        let storing = self.store.accept(callback, self.clock.now());
+        let (signed_at, now) = (callback.verified.signed_at(), self.clock.now());
+        let storing = self.store.accept(callback, now);
         match tokio::time::timeout(left(watch), storing).await {
             Ok(Ok(Receipt::New(ids))) => {
+                // A repeat may have the time of the first.
+                if let Some(signed_at) = signed_at {
+                    self.pulse.verified(&channel.name, signed_at, now);
+                }
                 if let Some(finished) = finished {
                     let budget = Duration::from_millis(u64::from(channel.answer_within_ms));
                     let budget = budget.min(left(watch));
@@ -217,6 +224,7 @@ impl Intake {
                 }
             }
             End::Refused(refusal) => {
+                self.pulse.refused(channel, refusal, self.clock.now());
                 if let Some(suppressed) = self.refused_lines.take(self.clock.now()) {
                     tracing::info!(channel, outcome, code, status, duration_us, suppressed,
                         %client, reason = %refusal, "callback refused");
@@ -241,6 +249,8 @@ pub struct Place {
     pub settings: ListenerSettings,
     /// How many lines refusals may write.
     pub refused_lines: LineBudget,
+    /// Where it is counted what becomes of callbacks.
+    pub pulse: Pulse,
 }
 
 /// What became of a callback.

@@ -5,7 +5,7 @@
 //!
 //! Reading order: `listener` (connections and their limits), `networks` (whom they come from), `channel`, `callback` (the straight
 //! line from bytes to ack), `orders` and their `view`, `operator` (health and metrics), `operate`
-//! (repair) with its `operate_query` and `operate_view`, `ready` and `sinks` beside them, `plugins`
+//! (repair) with its `operate_query` and `operate_view`, `ready`, `sinks` and `alerts` beside them, `plugins`
 //! (what is in force), `trials` with `statistics` (versions at work), `tokens`, `error` (the one place where an
 //! error becomes a status code), `status` (front ends that wait for an order).
 
@@ -41,6 +41,8 @@ pub mod trials;
 mod statistics;
 
 pub mod operator;
+
+pub mod alerts;
 
 pub mod ready;
 

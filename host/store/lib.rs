@@ -11,6 +11,7 @@
 //! `attempt` (and `recorded`, what back-tests and statistics read of it), `calls`, `audit`; `order` looks
 //! at the first of them, `standing` at where many orders stand. What people may do is in `operators`,
 //! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`;
+//! what is wrong, and whom to tell, in `alerts`, with `measures`;
 //! what is old is archived to files (`retention`), and
 //! `backup` copies whole files. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
@@ -81,6 +82,10 @@ mod replays;
 
 mod plugins;
 
+mod alerts;
+
+mod measures;
+
 mod bell;
 
 mod retention;
@@ -102,6 +107,10 @@ mod settings;
 mod error;
 
 pub use accept::{Callback, PARTS_MAX, Receipt};
+pub use alerts::{
+    AlertStep, AlertStepped, COUNT_SPAN_MS, CountedSpan, DueNotice, Notice, NoticeClaim, NoticeEnd,
+    OpenAlert, Raised, SeenAlert, Severity, Turn, WebhookStanding,
+};
 pub use attempt::{ATTEMPTS_KEPT, ATTEMPTS_SHOWN, Attempt, Spent};
 pub use audit::{AUDIT_MAX, AuditEntry, AuditQuery};
 pub use backup::{Contents, Existing, backup, restore};
@@ -115,6 +124,7 @@ pub use held::{HELD_FULL, HELD_OPEN, Recall};
 pub use history::{Committed, Effect, HISTORY_MAX, HistoryEntry, RunRecord};
 pub use inbox::{Counts, InboxState, NOTIFICATIONS_MAX, StoredNotification};
 pub use lease::{CLAIM_MAX, ClaimRequest, Job, Lease, MeaningUse};
+pub use measures::{SILENT_LOOKED_AT, Silence, SinkBacklog};
 pub use operate::{Act, Acted, Inspection, Instruction, WHY_MAX};
 pub use order::OrderView;
 pub use outbox::{EVENTS_MAX, StoredEvent};

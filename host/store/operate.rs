@@ -11,6 +11,7 @@ use callgate_core::outcome::Reason;
 use callgate_core::time::Timestamp;
 use sqlx::{AnyConnection, Row};
 
+use crate::alerts::{self, AlertDone, AlertWork};
 use crate::attempt::{self, Attempt};
 use crate::audit::{self, AuditEntry};
 use crate::batch::{Cell, Statement, fetch};
@@ -126,6 +127,7 @@ pub(crate) enum Operating {
     Cancel(Cancelling),
     Step(Step),
     Plugin(PluginWork),
+    Alert(Box<AlertWork>),
 }
 
 /// What came of it.
@@ -136,6 +138,7 @@ pub(crate) enum Done {
     Cancel(Cancelled),
     Step(Option<Stepped>),
     Plugin(PluginDone),
+    Alert(AlertDone),
 }
 
 /// Does what operators want, one after the other; also says how many notifications are due by it.
@@ -156,6 +159,7 @@ pub(crate) async fn run(
             }
             Operating::Step(step) => Done::Step(replays::step(connection, dialect, step).await?),
             Operating::Plugin(work) => Done::Plugin(plugins::run(connection, dialect, work).await?),
+            Operating::Alert(work) => Done::Alert(alerts::run(connection, dialect, work).await?),
         };
         freed = freed.saturating_add(match &done {
             Done::Act(Acted::Done { .. }) => 1,
@@ -164,7 +168,8 @@ pub(crate) async fn run(
             | Done::Start(_)
             | Done::Cancel(_)
             | Done::Step(None)
-            | Done::Plugin(_) => 0,
+            | Done::Plugin(_)
+            | Done::Alert(_) => 0,
         });
         answers.push(done);
     }

@@ -37,9 +37,11 @@ impl Store {
         let operating = Operating::Act { instruction, audit_id, now };
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Act(acted) => Ok(acted),
-            other @ (Done::Start(_) | Done::Cancel(_) | Done::Step(_) | Done::Plugin(_)) => {
-                Err(astray(&other))
-            }
+            other @ (Done::Start(_)
+            | Done::Cancel(_)
+            | Done::Step(_)
+            | Done::Plugin(_)
+            | Done::Alert(_)) => Err(astray(&other)),
         }
     }
 
@@ -178,9 +180,11 @@ impl Store {
         let operating = Operating::Start(Starting { replay, filter: text });
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Start(replay) => Ok(replay),
-            other @ (Done::Act(_) | Done::Cancel(_) | Done::Step(_) | Done::Plugin(_)) => {
-                Err(astray(&other))
-            }
+            other @ (Done::Act(_)
+            | Done::Cancel(_)
+            | Done::Step(_)
+            | Done::Plugin(_)
+            | Done::Alert(_)) => Err(astray(&other)),
         }
     }
 
@@ -207,9 +211,11 @@ impl Store {
         let operating = Operating::Cancel(Cancelling { entry });
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Cancel(cancelled) => Ok(cancelled),
-            other @ (Done::Act(_) | Done::Start(_) | Done::Step(_) | Done::Plugin(_)) => {
-                Err(astray(&other))
-            }
+            other @ (Done::Act(_)
+            | Done::Start(_)
+            | Done::Step(_)
+            | Done::Plugin(_)
+            | Done::Alert(_)) => Err(astray(&other)),
         }
     }
 
@@ -244,9 +250,11 @@ impl Store {
         let operating = Operating::Step(Step { replay, next, now });
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Step(stepped) => Ok(stepped),
-            other @ (Done::Act(_) | Done::Start(_) | Done::Cancel(_) | Done::Plugin(_)) => {
-                Err(astray(&other))
-            }
+            other @ (Done::Act(_)
+            | Done::Start(_)
+            | Done::Cancel(_)
+            | Done::Plugin(_)
+            | Done::Alert(_)) => Err(astray(&other)),
         }
     }
 

@@ -242,9 +242,11 @@ impl Store {
         let operating = Operating::Plugin(work);
         match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
             Done::Plugin(done) => Ok(done),
-            other @ (Done::Act(_) | Done::Start(_) | Done::Cancel(_) | Done::Step(_)) => {
-                Err(astray(&other))
-            }
+            other @ (Done::Act(_)
+            | Done::Start(_)
+            | Done::Cancel(_)
+            | Done::Step(_)
+            | Done::Alert(_)) => Err(astray(&other)),
         }
     }
 

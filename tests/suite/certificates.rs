@@ -18,7 +18,7 @@ use callgate_trigger::message::Message;
 use serde_json::{Value, json};
 
 use crate::house::{House, OPERATOR, keys, now};
-use crate::reload::{callback, configuration, count_when, house, shown, wechat};
+use crate::reload::{callback, configuration, count_when, house, logged, shown, wechat};
 
 /// What the stand-in does with a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,7 +289,7 @@ async fn what_is_handed_out_wrongly_is_counted_and_nothing_is_lost_for_it() {
             "callgate_certificates_refused_total{{channel=\"wechat-v3-main\",code=\"{code}\"}}"
         );
         count_when(&house, &line, 1).await;
-        assert!(house.log().contains(code), "{}", house.log());
+        logged(&house, code).await;
     }
     assert_eq!(house.send(&callback(&old)).await.0, 200, "what works goes on");
     assert_eq!(house.send(&callback(&new)).await.0, 401, "what failed a check is not used");

@@ -10,32 +10,41 @@ use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::registry::Registry;
 use callgate_store::{Retention, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::engine::alert::Robots;
 use crate::engine::bulkhead::{Bulkhead, BulkheadSettings};
 use crate::engine::deliver::{self, Delivery, Sink};
 use crate::engine::fleet::{Fleet, Parts};
+use crate::engine::inquire::{self, Asker};
 use crate::engine::shadow::Shadows;
 use crate::engine::{self, Engine};
 use crate::inbound::callback::{Intake, Place};
 use crate::inbound::channel::Channels;
-use crate::inbound::listener::{self, Pushes};
+use crate::inbound::inquiries::{self, Inquiries};
+use crate::inbound::listener::tls::TlsKeys;
+use crate::inbound::listener::{self, Bound, Pushes};
 use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
 use crate::inbound::ready::Ready;
-use crate::inbound::{Finished, ListenerSettings, keys, operator, orders};
+use crate::inbound::{Finished, keys, operator, orders};
 use crate::outbound::endpoints::Endpoints;
 use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
+use crate::telemetry::pulse::Pulse;
+
+mod alerts;
+
+mod fronts;
 
 mod guests;
 
 mod upkeep;
 
+use alerts::Alerts;
 use guests::Guests;
 use upkeep::Keys;
 
@@ -46,6 +55,10 @@ pub struct Server {
     pub public: SocketAddr,
     /// Where order calls, health and metrics are answered.
     pub private: SocketAddr,
+    /// What the listeners present, by [`TlsKeys::listener`]; a replacement needs no restart.
+    pub tls: Vec<Arc<TlsKeys>>,
+    /// Where front ends ask for the status of orders, if they may.
+    pub status: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     store: Store,
@@ -67,9 +80,14 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let Loaded { sandbox, plugins } = plugins(&config).await?;
         let sinks = sinks(&config).await?;
+        let alerts = Alerts::open(&config)?;
         let endpoints = Endpoints::open(config.endpoints.clone()).await?;
-        let public = bind(&config.public, "public.listen").await?;
-        let private = bind(&config.private, "private.listen").await?;
+        let public = Bound::open("public", &config.public, clock.now()).await?;
+        let private = Bound::open("private", &config.private, clock.now()).await?;
+        let front_ends = fronts::bind(&config, clock.now()).await?;
+        let status = fronts::address(front_ends.as_ref())?;
+        let status_keys = front_ends.as_ref().and_then(Bound::keys);
+        let tls = [public.keys(), private.keys(), status_keys].into_iter().flatten().collect();
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
@@ -102,28 +120,49 @@ impl Server {
             owner,
         };
         let channels = Arc::new(Channels::new(config.channels.clone()));
+        let asker = Asker::new(inquire::Parts {
+            store: store.clone(),
+            channels: Arc::clone(&channels),
+            clock: clock.clone(),
+            owner: engine.owner.clone(),
+            poll_ms: config.engine.poll_ms,
+        });
         let keys = Keys::start(&config, (&store, &channels), &clock).await?;
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
+        let ask = Some(fronts::asking(Arc::new(asker.clone())));
+        let news = fronts::News { finished: finished.subscribe(), ask };
+        tasks.extend(fronts::serve(front_ends, &config, (&store, &clock), (news, &stopped)));
+        let watching = (&store, &clock, engine.owner.as_str());
+        let seen = (metrics.clone(), Arc::clone(&channels));
+        tasks.extend(alerts.start(&config, watching, seen, &stopped));
         tasks.extend([
             tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
             tokio::spawn(engine::bulkhead::recall(engine.clone(), stopped.clone())),
             tokio::spawn(engine::shadow::follow(engine.clone(), stopped.clone())),
             tokio::spawn(Arc::clone(&fleet).follow(config.engine.poll_ms, stopped.clone())),
             tokio::spawn(engine::work(engine, stopped.clone())),
+            tokio::spawn(inquire::follow(asker.clone(), stopped.clone())),
             serve_private(
                 private,
                 &config,
-                (&store, fleet, Arc::clone(&channels)),
-                (&clock, metrics, bulkhead, keys.calls()),
+                (&store, fleet, Arc::clone(&channels), asker),
+                (&clock, metrics, bulkhead, alerts.robots),
+                keys.calls(),
                 stopped.clone(),
             ),
-            serve_public(public, &config, (&store, channels), (&clock, finished), stopped.clone()),
+            serve_public(
+                public,
+                &config,
+                (&store, channels),
+                (&clock, finished, alerts.pulse),
+                stopped.clone(),
+            ),
         ]);
         tasks.extend(keys.follow(&stopped));
         let (public, private) = addresses;
-        Ok(Self { public, private, stop, tasks, store, _guests: guests })
+        Ok(Self { public, private, status, tls, stop, tasks, store, _guests: guests })
     }
 
     /// Ends when a part of the server has ended by itself, which none should.
@@ -250,60 +289,59 @@ fn retention(
     Ok(vec![tokio::spawn(engine::retain(retention, settings, clock, stopped))])
 }
 
-async fn bind(settings: &ListenerSettings, key: &str) -> anyhow::Result<TcpListener> {
-    let address = settings.listen;
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{key}: cannot listen on {address}; is another server there?"))
-}
-
 fn serve_public(
-    listener: TcpListener,
+    bound: Bound,
     config: &Config,
     (store, channels): (&Store, Arc<Channels>),
-    (clock, finished): (&Clock, broadcast::Sender<Finished>),
+    (clock, finished, pulse): (&Clock, broadcast::Sender<Finished>, Pulse),
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let place = Place {
         clock: clock.clone(),
         settings: config.public.clone(),
         refused_lines: LineBudget::new(config.log.refused_lines_per_s),
+        pulse,
     };
     let intake = Arc::new(Intake::new(channels, store.clone(), finished, place));
-    let answer = move |request| Arc::clone(&intake).answer(request);
-    tokio::spawn(listener::serve(listener, config.public.clone(), answer, stopped))
+    let answer = move |peer, request| Arc::clone(&intake).answer(peer, request);
+    tokio::spawn(listener::serve_peers(bound, config.public.clone(), answer, stopped))
 }
 
 fn serve_private(
-    listener: TcpListener,
+    bound: Bound,
     config: &Config,
-    (store, fleet, channels): (&Store, Arc<Fleet>, Arc<Channels>),
-    (clock, metrics, bulkhead, keys): (&Clock, PrometheusHandle, Bulkhead, keys::Keys),
+    (store, fleet, channels, asker): (&Store, Arc<Fleet>, Arc<Channels>, Asker),
+    (clock, metrics, bulkhead, robots): (&Clock, PrometheusHandle, Bulkhead, Robots),
+    keys: keys::Keys,
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let operators = Arc::new(config.operators.clone());
     let pushes = Pushes::new(Arc::clone(&operators), config.sandbox.component_bytes_max);
-    let router = orders::router(Orders {
+    let orders = Orders {
         store: store.clone(),
         businesses: Arc::new(config.businesses.clone()),
         channels,
         clock: clock.clone(),
-    })
-    .merge(operator::router(Operator {
-        store: store.clone(),
-        metrics,
-        operators: Arc::clone(&operators),
-        plugins: fleet,
-        budget: config.fleet.budget(),
-        clock: clock.clone(),
-        reviews: Arc::default(),
-        ready: Arc::new(Ready::new(store.clone(), clock.clone())),
-        bulkheads: Arc::new(move || bulkhead.view()),
-    }))
-    .merge(keys::router(keys));
+    };
+    let router = orders::router(orders.clone())
+        .merge(fronts::back_end(config, &orders))
+        .merge(inquiries::router(Inquiries { orders, asks: Arc::new(asker) }))
+        .merge(keys::router(keys))
+        .merge(operator::router(Operator {
+            store: store.clone(),
+            metrics,
+            operators: Arc::clone(&operators),
+            plugins: fleet,
+            budget: config.fleet.budget(),
+            clock: clock.clone(),
+            reviews: Arc::default(),
+            ready: Arc::new(Ready::new(store.clone(), clock.clone())),
+            bulkheads: Arc::new(move || bulkhead.view()),
+            robots: Arc::new(robots),
+        }));
     let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);
-    tokio::spawn(listener::serve(listener, config.private.clone(), answer, stopped))
+    tokio::spawn(listener::serve(bound, config.private.clone(), answer, stopped))
 }
 
 /// How many decisions a waiting answer may fall behind before it gives up listening.

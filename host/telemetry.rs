@@ -11,6 +11,8 @@ use serde::Deserialize;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
+pub mod pulse;
+
 /// How the log is written.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +108,7 @@ fn describe() {
         "Age of the oldest notification that is due and not done."
     );
     describe_sinks();
+    describe_status();
     describe_keys();
     describe_calls();
     describe_counter!(
@@ -130,6 +133,34 @@ fn describe() {
     );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
     describe_bulkheads();
+    describe_alerts();
+}
+
+/// Front ends that wait.
+fn describe_status() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+    describe_counter!(
+        "callgate_status_requests_total",
+        "Looks of front ends by how (plain, wait, stream) and reason code, empty where answered."
+    );
+    describe_gauge!("callgate_status_waiting", "Front ends that wait for a change.");
+    describe_counter!(
+        "callgate_status_woken_total",
+        "Waiting front ends that were told a change, by how (wait, stream)."
+    );
+    describe_counter!(
+        "callgate_status_looks_total",
+        "Statements that look for changes of orders that somebody waits for."
+    );
+    describe_histogram!(
+        "callgate_status_look_seconds",
+        "Duration of a look at all orders that somebody waits for."
+    );
+    describe_counter!(
+        "callgate_status_repairs_total",
+        "Orders that stood too long when somebody looked, by class (asked, skipped)."
+    );
 }
 
 fn describe_keys() {
@@ -166,6 +197,65 @@ fn describe_sinks() {
     );
     describe_gauge!("callgate_sink_circuit_open", "1 while a sink is left in peace.");
     describe_gauge!("callgate_sink_held", "Events that failed or wait behind one that did.");
+}
+
+fn describe_alerts() {
+    use metrics::{describe_counter, describe_gauge};
+
+    describe_counter!(
+        "callgate_signature_failures_total",
+        "Callbacks whose signature, key or encryption is wrong, by channel; the gateways' own probes \
+         are counted apart."
+    );
+    describe_counter!(
+        "callgate_signature_probes_total",
+        "Deliberate probes of gateways with a wrong signature, by channel."
+    );
+    describe_counter!(
+        "callgate_untimely_total",
+        "Callbacks refused because their signed time is too far from ours, by channel."
+    );
+    describe_gauge!(
+        "callgate_clock_offset_seconds",
+        "Median of the gateway's signed times minus our clock, by channel; positive where ours is \
+         behind."
+    );
+    describe_gauge!(
+        "callgate_oldest_unprocessed_seconds",
+        "Age of the oldest notification that is neither finished nor parked."
+    );
+    describe_gauge!("callgate_sink_dead", "Events that a sink was given up for, in the store.");
+    describe_gauge!(
+        "callgate_sink_backlog_seconds",
+        "Age of the oldest event that a sink has not taken, in the store: also where no host \
+         delivers to it."
+    );
+    describe_gauge!(
+        "callgate_silent_orders",
+        "Orders whose time has just passed and that never moved, by business."
+    );
+    describe_gauge!(
+        "callgate_silent_orders_percent",
+        "The same in percent of the orders whose time has just passed, by business."
+    );
+    describe_gauge!(
+        "callgate_callbacks_recent",
+        "Callbacks stored in the last counted minutes, by channel; see alerts.callbacks_away."
+    );
+    describe_gauge!(
+        "callgate_callbacks_expected",
+        "Callbacks in as much time at the same hour of the day and of the week before, the lower of \
+         the two, by channel."
+    );
+    describe_gauge!("callgate_alert_raised", "1 while a condition is raised, by condition.");
+    describe_counter!(
+        "callgate_alert_notices_total",
+        "Attempts to tell a webhook of an alert, by webhook and outcome (sent, failed, dropped)."
+    );
+    describe_counter!(
+        "callgate_alert_faults_total",
+        "Looks at conditions that failed, by what could not be read or written."
+    );
 }
 
 fn describe_bulkheads() {

@@ -1,16 +1,15 @@
 //! `callgate operate`: look at notifications and repair, through the operator calls of a running
 //! server. The words are those of the calls.
 //!
-//! Reading order: this file (the words of the command line), `sinks` (those for sinks), `call` (one
+//! Reading order: this file (the words of the command line), `sinks` (those for sinks), `alerts`, `call` (one
 //! call over HTTP), `show` (tables).
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use self::call::Calls;
+use self::call::{Calls, Server};
 use super::print;
 
 pub(super) mod call;
@@ -19,16 +18,14 @@ pub(super) mod show;
 
 mod sinks;
 
+mod alerts;
+
 /// Look at notifications, replay, park, release, discard; send dead letters again; see who did
 /// what.
 #[derive(Debug, Args)]
 pub(super) struct Operate {
-    /// The private listener, such as http://127.0.0.1:8081.
-    #[arg(long, env = "CALLGATE_OPERATOR_URL")]
-    url: String,
-    /// A file with an operator's bearer token; else the variable CALLGATE_OPERATOR_TOKEN has it.
-    #[arg(long)]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
     /// Print the answer's JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
@@ -92,6 +89,8 @@ enum Word {
         #[command(flatten)]
         page: Page,
     },
+    /// Show what is raised, and how it stands with the webhooks that are told.
+    Alerts(alerts::Alerts),
     #[command(flatten)]
     Sinks(sinks::SinkWord),
 }
@@ -221,7 +220,7 @@ impl Page {
 
 impl Operate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let calls = Calls::new(&self.url, &call::token(self.token_file.as_deref())?)?;
+        let calls = self.server.calls()?;
         let (answer, table) = self.word.call(&calls).await?;
         if self.json {
             print(&format!("{answer:#}\n"));
@@ -291,6 +290,7 @@ impl Word {
                 }
                 (calls.get(&["audit"], &fields).await?, show::audit)
             }
+            Self::Alerts(alerts) => alerts.call(calls).await?,
             Self::Sinks(word) => word.call(calls).await?,
         })
     }

@@ -219,7 +219,7 @@ fn target(target: Target, key: &str) -> Result<TargetSettings, ConfigError> {
 }
 
 /// Reads the certificates of those who sign the sink's, one or more in each text.
-fn roots<'a>(
+pub(super) fn roots<'a>(
     texts: impl Iterator<Item = &'a String>,
     key: &str,
 ) -> Result<Vec<Certificate>, ConfigError> {

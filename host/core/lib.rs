@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`request`] and [`notification`] are what comes in and what it means,
 //! [`gateway`] leads from one to the other, [`order`] and [`outcome`] judge what a processor
-//! proposes, [`retry`], [`canary`], [`time`] and [`quantiles`] are arithmetic, [`secret`] keeps
+//! proposes, [`retry`], [`asking`], [`canary`], [`time`] and [`quantiles`] are arithmetic, [`secret`] keeps
 //! keys out of texts.
 
 pub mod request;
@@ -21,6 +21,8 @@ pub mod order;
 pub mod outcome;
 
 pub mod retry;
+
+pub mod asking;
 
 pub mod canary;
 

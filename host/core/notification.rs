@@ -14,16 +14,30 @@ use crate::time::Timestamp;
 pub struct Verified {
     delivery_key: String,
     notifications: Vec<Notification>,
+    signed_at: Option<Timestamp>,
 }
 
 impl Verified {
     pub(crate) fn one(delivery_key: String, notification: Notification) -> Self {
-        Self { delivery_key, notifications: vec![notification] }
+        Self { delivery_key, notifications: vec![notification], signed_at: None }
     }
 
     /// `None` where there is no part: a callback that says nothing is malformed.
     pub(crate) fn several(delivery_key: String, notifications: Vec<Notification>) -> Option<Self> {
-        (!notifications.is_empty()).then_some(Self { delivery_key, notifications })
+        let verified = Self { delivery_key, notifications, signed_at: None };
+        (!verified.notifications.is_empty()).then_some(verified)
+    }
+
+    /// The same with the moment that the gateway signed it.
+    pub(crate) fn signed_at_moment(self, signed_at: Option<Timestamp>) -> Self {
+        Self { signed_at, ..self }
+    }
+
+    /// When the gateway's clock read what it signed, where it signs that: held against ours it
+    /// tells whether one of the two clocks is wrong.
+    #[must_use]
+    pub fn signed_at(&self) -> Option<Timestamp> {
+        self.signed_at
     }
 
     /// The gateway's identity of this message: a repeat is counted, not stored again.

@@ -3,6 +3,7 @@
 //! Nothing is parsed, stored or asked for before the signature holds, and nothing is answered
 //! with success before the callback is on disk.
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +17,12 @@ use hyper::body::{Bytes, Incoming};
 use tokio::sync::{Semaphore, broadcast};
 
 use super::channel::{AnswerWhen, Channel, Channels};
-use super::listener::{BodyFault, read_body};
+use super::listener::{BodyFault, Peer, read_body};
+use super::networks::Proxies;
 use super::{Finished, ListenerSettings, listener};
 use crate::clock::{Clock, Stopwatch};
 use crate::telemetry::LineBudget;
+use crate::telemetry::pulse::Pulse;
 
 /// Everything that a callback meets on its way.
 #[derive(Debug)]
@@ -29,8 +32,10 @@ pub struct Intake {
     finished: broadcast::Sender<Finished>,
     clock: Clock,
     settings: ListenerSettings,
+    proxies: Proxies,
     requests: Semaphore,
     refused_lines: LineBudget,
+    pulse: Pulse,
 }
 
 impl Intake {
@@ -42,13 +47,19 @@ impl Intake {
         finished: broadcast::Sender<Finished>,
         place: Place,
     ) -> Self {
-        let Place { clock, settings, refused_lines } = place;
+        let Place { clock, settings, refused_lines, pulse } = place;
         let requests = Semaphore::new(settings.requests_max);
-        Self { channels, store, finished, clock, settings, requests, refused_lines }
+        let (trusted, header) = (settings.trusted_proxies.clone(), settings.forwarded_by);
+        let proxies = Proxies { trusted, header };
+        Self { channels, store, finished, clock, settings, proxies, requests, refused_lines, pulse }
     }
 
     /// Answers one request on the public listener.
-    pub async fn answer(self: Arc<Self>, request: hyper::Request<Incoming>) -> listener::Answer {
+    pub async fn answer(
+        self: Arc<Self>,
+        Peer(peer): Peer,
+        request: hyper::Request<Incoming>,
+    ) -> listener::Answer {
         let watch = Stopwatch::start();
         let name = request.uri().path().strip_prefix("/callback/").unwrap_or_default();
         let Some(channel) = self.channels.get(name) else {
@@ -57,12 +68,17 @@ impl Intake {
             .increment(1);
             return empty(http::StatusCode::NOT_FOUND);
         };
-        let end = self.follow(&channel, request, watch).await;
+        let client = self.proxies.client(peer, request.headers());
+        let end = if channel.networks.is_empty() || channel.networks.contains(client) {
+            self.follow(&channel, request, watch).await
+        } else {
+            End::Foreign
+        };
         if matches!(end, End::Refused(Refusal::KeyUnknown)) {
             self.channels.miss(&channel);
         }
         let ack = end.ack(&channel);
-        self.report(&channel, &end, ack.status, watch);
+        self.report((&channel, client), &end, ack.status, watch);
         into_answer(ack)
     }
 
@@ -136,9 +152,14 @@ impl Intake {
             headers: headers_text(&head.headers),
             raw: raw.into(),
         };
-        let storing = self.store.accept(callback, self.clock.now());
+        let (signed_at, now) = (callback.verified.signed_at(), self.clock.now());
+        let storing = self.store.accept(callback, now);
         match tokio::time::timeout(left(watch), storing).await {
             Ok(Ok(Receipt::New(ids))) => {
+                // A repeat may have the time of the first.
+                if let Some(signed_at) = signed_at {
+                    self.pulse.verified(&channel.name, signed_at, now);
+                }
                 if let Some(finished) = finished {
                     let budget = Duration::from_millis(u64::from(channel.answer_within_ms));
                     let budget = budget.min(left(watch));
@@ -161,7 +182,13 @@ impl Intake {
         }
     }
 
-    fn report(&self, channel: &Channel, end: &End, status: u16, watch: Stopwatch) {
+    fn report(
+        &self,
+        (channel, client): (&Channel, IpAddr),
+        end: &End,
+        status: u16,
+        watch: Stopwatch,
+    ) {
         let (outcome, code) = (end.outcome(), end.code());
         let elapsed = watch.elapsed();
         metrics::counter!("callgate_callbacks_total",
@@ -194,14 +221,22 @@ impl Intake {
                         status,
                         duration_us,
                         suppressed,
+                        %client,
                         "callback not stored"
                     );
                 }
             }
             End::Refused(refusal) => {
+                self.pulse.refused(channel, refusal, self.clock.now());
                 if let Some(suppressed) = self.refused_lines.take(self.clock.now()) {
                     tracing::info!(channel, outcome, code, status, duration_us, suppressed,
-                        reason = %refusal, "callback refused");
+                        %client, reason = %refusal, "callback refused");
+                }
+            }
+            End::Foreign => {
+                if let Some(suppressed) = self.refused_lines.take(self.clock.now()) {
+                    tracing::info!(channel, outcome, code, status, duration_us, suppressed,
+                        %client, "callback refused: not from a network of its channel");
                 }
             }
         }
@@ -217,6 +252,8 @@ pub struct Place {
     pub settings: ListenerSettings,
     /// How many lines refusals may write.
     pub refused_lines: LineBudget,
+    /// Where it is counted what becomes of callbacks.
+    pub pulse: Pulse,
 }
 
 /// What became of a callback.
@@ -225,6 +262,8 @@ enum End {
     New(Vec<String>),
     Seen,
     Refused(Refusal),
+    /// Not from where the gateway is: it hears nothing that a gateway would.
+    Foreign,
     Unavailable(&'static str),
 }
 
@@ -234,6 +273,7 @@ impl End {
             Self::New(_) | Self::Seen => Answer::Accepted,
             Self::Refused(refusal) => Answer::Refused(refusal),
             Self::Unavailable(_) => Answer::Unavailable,
+            Self::Foreign => return Ack { status: 403, content_type: None, body: "".into() },
         })
     }
 
@@ -241,7 +281,7 @@ impl End {
         match self {
             Self::New(_) => "new",
             Self::Seen => "seen",
-            Self::Refused(_) => "refused",
+            Self::Refused(_) | Self::Foreign => "refused",
             Self::Unavailable(_) => "unavailable",
         }
     }
@@ -250,6 +290,7 @@ impl End {
         match self {
             Self::New(_) | Self::Seen => "",
             Self::Refused(refusal) => refusal.code(),
+            Self::Foreign => "inbound.network",
             Self::Unavailable(code) => code,
         }
     }
@@ -269,7 +310,7 @@ async fn all_finished(mut finished: broadcast::Receiver<Finished>, ids: &[String
 }
 
 /// The headers as a JSON object of lists, for the record. What is not UTF-8 is left out.
-fn headers_text(headers: &http::HeaderMap) -> String {
+pub(crate) fn headers_text(headers: &http::HeaderMap) -> String {
     let mut object = serde_json::Map::new();
     for name in headers.keys() {
         let values = headers.get_all(name).iter();

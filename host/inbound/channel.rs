@@ -8,6 +8,9 @@ use callgate_core::gateway::Gateway;
 use serde::Deserialize;
 use tokio::sync::Notify;
 
+use super::asking::AskSettings;
+use super::networks::Networks;
+
 /// A configured channel, its keys read and validated.
 #[derive(Debug, Clone)]
 pub struct Channel {
@@ -21,6 +24,10 @@ pub struct Channel {
     pub answer: AnswerWhen,
     /// With `processed`: the longest wait for the business commit, in milliseconds.
     pub answer_within_ms: u32,
+    /// Whence its callbacks may come; empty for everywhere.
+    pub networks: Networks,
+    /// How its gateway is asked, where it can be.
+    pub ask: AskSettings,
     /// The protocol with this account's keys.
     pub gateway: Arc<dyn Gateway>,
 }

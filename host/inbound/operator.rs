@@ -12,6 +12,7 @@ use callgate_store::Store;
 use http::{HeaderMap, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use super::alerts::{self, SharedRobots};
 use super::error::Problem;
 use super::plugins::{self, SharedPlugins};
 use super::ready::{Readiness, Ready};
@@ -40,6 +41,8 @@ pub struct Operator {
     pub reviews: Arc<Mutex<BTreeSet<String>>>,
     /// Looks at the bulkheads of the plugins: `{"bulkheads": […]}`.
     pub bulkheads: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Whoever tells webhooks of alerts.
+    pub robots: SharedRobots,
 }
 
 /// `GET /healthz`, `/readyz` and `/metrics`, and the calls of [`operate`],
@@ -54,6 +57,7 @@ pub fn router(operator: Operator) -> Router {
         .merge(plugins::routes())
         .merge(trials::routes())
         .merge(sinks::routes())
+        .merge(alerts::routes())
         .with_state(operator)
 }
 

@@ -181,9 +181,26 @@ impl Caller {
     /// # Errors
     /// [`CallError`]; the endpoint may have read the request nevertheless.
     pub async fn post(&self, headers: HeaderMap, json: Vec<u8>) -> Result<Answer, CallError> {
+        self.post_with(&[], headers, json).await
+    }
+
+    /// Posts a JSON text, with more pairs in the query of the URL.
+    ///
+    /// # Errors
+    /// As for [`Caller::post`].
+    pub async fn post_with(
+        &self,
+        query: &[(&str, &str)],
+        headers: HeaderMap,
+        json: Vec<u8>,
+    ) -> Result<Answer, CallError> {
+        let mut url = self.url.clone();
+        for (name, value) in query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
         let request = self
             .client
-            .post(self.url.clone())
+            .post(url)
             .headers(headers)
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(json);

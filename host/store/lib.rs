@@ -9,10 +9,11 @@
 //! settling (`settlement`, `settle`, `verdict`, `ending`), claiming (`lease`, `held`) and delivering (`sinks`). One
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
 //! `attempt` (and `recorded`, what back-tests and statistics read of it), `calls`, `audit`; `order` looks
-//! at the first of them. What people may do is in `operators`,
+//! at the first of them, `standing` at where many orders stand. What people may do is in `operators`,
 //! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`; what
-//! gateways sign with, where they handed it out, in `certificates`;
-//! what is old is archived to files (`retention`), and
+//! gateways sign with, where they handed it out, in `certificates`; what is wrong, and whom to tell,
+//! in `alerts`, with `measures`; what gateways are to be asked in `inquiries`; what is old is
+//! archived to files (`retention`), and
 //! `backup` copies whole files. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
 
@@ -46,6 +47,8 @@ mod held;
 
 mod inbox;
 
+mod inquiries;
+
 mod plain;
 
 mod documents;
@@ -61,6 +64,8 @@ mod sinks;
 mod deliveries;
 
 mod order;
+
+mod standing;
 
 mod attempt;
 
@@ -80,7 +85,10 @@ mod replays;
 
 mod plugins;
 
+mod alerts;
+
 mod certificates;
+mod measures;
 
 mod bell;
 
@@ -103,6 +111,10 @@ mod settings;
 mod error;
 
 pub use accept::{Callback, PARTS_MAX, Receipt};
+pub use alerts::{
+    AlertStep, AlertStepped, COUNT_SPAN_MS, CountedSpan, DueNotice, Notice, NoticeClaim, NoticeEnd,
+    OpenAlert, Raised, SeenAlert, Severity, Turn, WebhookStanding,
+};
 pub use attempt::{ATTEMPTS_KEPT, ATTEMPTS_SHOWN, Attempt, Spent};
 pub use audit::{AUDIT_MAX, AuditEntry, AuditQuery};
 pub use backup::{Contents, Existing, backup, restore};
@@ -116,7 +128,12 @@ pub use filter::{COUNT_MAX, Cursor, Filter, SAMPLE_MAX, SEARCH_MAX};
 pub use held::{HELD_FULL, HELD_OPEN, Recall};
 pub use history::{Committed, Effect, HISTORY_MAX, HistoryEntry, RunRecord};
 pub use inbox::{Counts, InboxState, NOTIFICATIONS_MAX, StoredNotification};
+pub use inquiries::{
+    BeginInquiry, ClaimInquiries, ClaimedInquiries, FirstQuestion, InquiryBegun, InquiryEnd,
+    InquiryKey, InquiryLease, NewInquiry, StoredInquiry, SweepInquiries,
+};
 pub use lease::{CLAIM_MAX, ClaimRequest, Job, Lease, MeaningUse};
+pub use measures::{SILENT_LOOKED_AT, Silence, SinkBacklog};
 pub use operate::{Act, Acted, Inspection, Instruction, WHY_MAX};
 pub use order::OrderView;
 pub use outbox::{EVENTS_MAX, StoredEvent};
@@ -141,5 +158,6 @@ pub use settlement::{
 pub use sinks::{
     DeliveryState, KeptDelivery, SinkHold, SinkRecord, SinkStanding, SinkStart, SinkStep,
 };
+pub use standing::{KnownOrder, STANDINGS_MAX, Standing};
 pub use store::Store;
 pub use tally::Tally;

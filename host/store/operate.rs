@@ -11,6 +11,7 @@ use callgate_core::outcome::Reason;
 use callgate_core::time::Timestamp;
 use sqlx::{AnyConnection, Row};
 
+use crate::alerts::{self, AlertDone, AlertWork};
 use crate::attempt::{self, Attempt};
 use crate::audit::{self, AuditEntry};
 use crate::batch::{Cell, Statement, fetch};
@@ -127,6 +128,7 @@ pub(crate) enum Operating {
     Cancel(Cancelling),
     Step(Step),
     Plugin(PluginWork),
+    Alert(Box<AlertWork>),
     Certificates(CertificateWork),
 }
 
@@ -138,6 +140,7 @@ pub(crate) enum Done {
     Cancel(Cancelled),
     Step(Option<Stepped>),
     Plugin(PluginDone),
+    Alert(AlertDone),
     Certificates(CertificateDone),
 }
 
@@ -159,6 +162,7 @@ pub(crate) async fn run(
             }
             Operating::Step(step) => Done::Step(replays::step(connection, dialect, step).await?),
             Operating::Plugin(work) => Done::Plugin(plugins::run(connection, dialect, work).await?),
+            Operating::Alert(work) => Done::Alert(alerts::run(connection, dialect, work).await?),
             Operating::Certificates(work) => {
                 Done::Certificates(certificates::run(connection, work).await?)
             }
@@ -171,6 +175,7 @@ pub(crate) async fn run(
             | Done::Cancel(_)
             | Done::Step(None)
             | Done::Plugin(_)
+            | Done::Alert(_)
             | Done::Certificates(_) => 0,
         });
         answers.push(done);
@@ -344,7 +349,7 @@ const CHANGE: Statement = Statement {
            replayed_at_ms = coalesce(v.anew_ms, inbox.replayed_at_ms), \
            attempts_before = case when v.anew_ms is null then inbox.attempts_before \
                else inbox.attempts end, \
-           discarded_at_ms = v.discarded_ms \
+           races = 0, discarded_at_ms = v.discarded_ms \
            from v where inbox.id = v.row_id returning id",
     suffix: "",
 };

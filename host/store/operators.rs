@@ -41,6 +41,7 @@ impl Store {
             | Done::Cancel(_)
             | Done::Step(_)
             | Done::Plugin(_)
+            | Done::Alert(_)
             | Done::Certificates(_)) => Err(astray(&other)),
         }
     }
@@ -184,6 +185,7 @@ impl Store {
             | Done::Cancel(_)
             | Done::Step(_)
             | Done::Plugin(_)
+            | Done::Alert(_)
             | Done::Certificates(_)) => Err(astray(&other)),
         }
     }
@@ -215,6 +217,7 @@ impl Store {
             | Done::Start(_)
             | Done::Step(_)
             | Done::Plugin(_)
+            | Done::Alert(_)
             | Done::Certificates(_)) => Err(astray(&other)),
         }
     }
@@ -254,6 +257,7 @@ impl Store {
             | Done::Start(_)
             | Done::Cancel(_)
             | Done::Plugin(_)
+            | Done::Alert(_)
             | Done::Certificates(_)) => Err(astray(&other)),
         }
     }

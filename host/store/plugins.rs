@@ -246,6 +246,7 @@ impl Store {
             | Done::Start(_)
             | Done::Cancel(_)
             | Done::Step(_)
+            | Done::Alert(_)
             | Done::Certificates(_)) => Err(astray(&other)),
         }
     }

@@ -55,10 +55,11 @@ pub(crate) async fn check(pool: &AnyPool) -> Result<(), StoreError> {
 /// The migrations of this program, in their order.
 pub(crate) fn known() -> Vec<Migration> {
     MIGRATIONS
-        .map(|(version, name, text)| {
+        .iter()
+        .map(|&(version, name, text)| {
             Migration::new(version, name.into(), MigrationType::Simple, text.into_sql_str(), false)
         })
-        .into()
+        .collect()
 }
 
 fn explain(error: MigrateError) -> StoreError {
@@ -78,7 +79,7 @@ fn explain(error: MigrateError) -> StoreError {
 }
 
 /// Numbered, forward only, never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 13] = [
+const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "inbox", include_str!("../../migrations/0001_inbox.sql")),
     (2, "documents", include_str!("../../migrations/0002_documents.sql")),
     (3, "history", include_str!("../../migrations/0003_history.sql")),
@@ -91,5 +92,8 @@ const MIGRATIONS: [(i64, &str, &str); 13] = [
     (10, "shadows", include_str!("../../migrations/0010_shadows.sql")),
     (11, "commits", include_str!("../../migrations/0011_commits.sql")),
     (12, "bulkhead", include_str!("../../migrations/0012_bulkhead.sql")),
+    (13, "inquiries", include_str!("../../migrations/0013_inquiries.sql")),
     (14, "certificates", include_str!("../../migrations/0014_certificates.sql")),
+    (16, "alerts", include_str!("../../migrations/0016_alerts.sql")),
+    (19, "races", include_str!("../../migrations/0019_races.sql")),
 ];

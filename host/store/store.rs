@@ -18,6 +18,7 @@ use crate::error::StoreError;
 use crate::group::{Operation, Reply};
 use crate::held::{self, Recall, Recalling};
 use crate::inbox::{self, Counts, StoredNotification};
+use crate::inquiries::FirstQuestion;
 use crate::lease::{Claim, ClaimRequest, Job};
 use crate::order::{self, OrderView};
 use crate::outbox::{self, StoredEvent};
@@ -147,7 +148,21 @@ impl Store {
         order: NewOrder,
         now: Timestamp,
     ) -> Result<Registered, StoreError> {
-        let registration = Box::new(Registration::new(order, now)?);
+        self.register_asking(order, Vec::new(), now).await
+    }
+
+    /// The same, and writes down in the same commit when its gateways are asked first if nothing
+    /// is heard of it.
+    ///
+    /// # Errors
+    /// As for [`Store::register`].
+    pub async fn register_asking(
+        &self,
+        order: NewOrder,
+        questions: Vec<FirstQuestion>,
+        now: Timestamp,
+    ) -> Result<Registered, StoreError> {
+        let registration = Box::new(Registration::new(order, now)?.asking(questions));
         self.ask(|reply| Operation::Register(registration, reply)).await
     }
 

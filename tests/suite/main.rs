@@ -59,6 +59,14 @@ mod outage;
 
 mod hosts;
 
+mod standin;
+
+mod market;
+
+mod inquiries;
+
+mod story;
+
 mod load;
 
 mod kill;
@@ -89,6 +97,15 @@ mod calls;
 
 mod endpoint_tls;
 
+mod front;
+
+mod status;
+
+mod status_tokens;
+
+mod status_crowd;
+
+mod browser;
 mod reload;
 
 mod certificates;

@@ -245,6 +245,7 @@ fn list(notifications: &Value) -> String {
             word("id"),
             time(&one["received_at_ms"]),
             word("channel"),
+            word("source"),
             word("event_type"),
             word("order_no"),
             word("state"),
@@ -252,7 +253,8 @@ fn list(notifications: &Value) -> String {
             word("attempts"),
         ]
     });
-    let head = ["id", "received", "channel", "event", "order", "state", "reason", "attempts"];
+    let head =
+        ["id", "received", "channel", "source", "event", "order", "state", "reason", "attempts"];
     table(&head, lines)
 }
 

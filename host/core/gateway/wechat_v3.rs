@@ -177,7 +177,8 @@ impl Gateway for WechatV3 {
         }
         let envelope = Envelope::parse(request.body)?;
         let plaintext = envelope.open(&self.sealing_keys)?;
-        resource::read(&envelope, plaintext, &self.account)
+        let verified = resource::read(&envelope, plaintext, &self.account)?;
+        Ok(verified.signed_at_moment(Some(head.signed_at())))
     }
 
     /// 200 without a body means stored; the status decides, so a refusal is never 200.

@@ -37,7 +37,11 @@ impl SigningSecret {
 
 /// The value of `webhook-signature`: one signature for each secret, separated by spaces, so that
 /// a consumer that knows only one of them finds it during a rotation.
-pub(super) fn sign(secrets: &[SigningSecret], (id, seconds): (&str, i64), body: &[u8]) -> String {
+pub(in crate::engine) fn sign(
+    secrets: &[SigningSecret],
+    (id, seconds): (&str, i64),
+    body: &[u8],
+) -> String {
     let start = format!("{id}.{seconds}.");
     let signatures: Vec<String> = secrets
         .iter()

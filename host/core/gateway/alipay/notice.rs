@@ -115,7 +115,8 @@ pub(super) fn read(account: &Account, fields: &Fields) -> Result<Verified, Refus
         }
         Some(_) | None => other(account, fields, notice),
     };
-    Ok(Verified::one(notice.to_owned(), notification))
+    let verified = Verified::one(notice.to_owned(), notification);
+    Ok(verified.signed_at_moment(fields.time(&["notify_time"])))
 }
 
 /// Alipay tells of a refund by repeating the state of the trade, with `refund_fee` beside it: the

@@ -55,6 +55,11 @@ impl<'a> Head<'a> {
         [self.timestamp.as_bytes(), b"\n", self.nonce.as_bytes(), b"\n", body, b"\n"]
     }
 
+    /// When the gateway signed.
+    pub(super) fn signed_at(&self) -> Timestamp {
+        Timestamp::from_seconds(self.seconds)
+    }
+
     /// Refuses what is further than the tolerance from now; exactly the tolerance passes.
     pub(super) fn check_fresh(&self, now: Timestamp, tolerance_ms: i64) -> Result<(), Refusal> {
         let age_ms = now.ms_since(Timestamp::from_seconds(self.seconds));

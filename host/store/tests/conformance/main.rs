@@ -33,6 +33,8 @@ mod weighing;
 
 mod registering;
 
+mod standing;
+
 mod delivering;
 
 mod opening;
@@ -67,6 +69,8 @@ mod filling;
 mod working;
 
 mod planning;
+
+mod inquiring;
 
 /// Tells each story twice.
 macro_rules! stories {
@@ -128,6 +132,7 @@ stories! {
         a_meaning_advances_its_order_once
         two_messages_of_one_meaning_in_one_group_advance_once
         a_version_that_was_lost_is_run_again_and_wins
+        races_that_are_lost_are_counted_until_something_else_happens
         an_expectation_that_fails_leaves_nothing_behind
         a_document_that_was_read_must_still_hold
         of_two_jobs_that_write_one_document_the_second_loses
@@ -161,6 +166,10 @@ stories! {
         a_parked_notification_is_due_when_its_wait_is_over
         registering_and_parking_on_two_hosts_never_miss_each_other
         an_order_shows_everything_about_itself;
+    standing:
+        orders_stand_where_they_were_left_under_every_name
+        another_host_sees_what_changed_and_nothing_else
+        an_order_is_as_registered_until_its_state_changes;
     delivering:
         a_sink_begins_with_the_first_event_or_with_the_next
         one_host_at_a_time_delivers_to_a_sink
@@ -227,6 +236,13 @@ stories! {
         a_canary_that_fails_too_often_is_stopped_by_what_all_hosts_counted
         a_canary_that_goes_bad_late_is_judged_by_its_last_minutes
         every_host_says_what_it_has_in_force;
+    inquiring:
+        a_question_belongs_to_one_host_until_its_lease_ends
+        all_hosts_together_ask_no_more_than_a_channel_may
+        an_order_that_was_heard_of_is_asked_about_no_more
+        a_question_out_of_turn_is_put_once_in_a_while
+        a_question_that_is_over_can_be_put_on_the_schedule_again
+        orders_that_were_registered_before_are_found_page_by_page;
     crowd:
         three_hosts_and_shuffled_repeats_pay_every_order_once;
 }

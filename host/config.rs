@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use callgate_core::gateway::SettingsError;
 use callgate_package::Policies;
 use callgate_sandbox::compile::Compiler;
 use callgate_sandbox::engine::SandboxSettings;
@@ -42,6 +41,8 @@ mod listeners;
 
 mod secrets;
 
+mod error;
+
 pub mod files;
 
 mod shape;
@@ -50,6 +51,7 @@ pub mod reload;
 
 mod source;
 
+pub use error::ConfigError;
 pub use files::Files;
 pub use shape::Shape;
 pub use source::{Layers, default_text};
@@ -319,7 +321,8 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(
             (prefix, ".") => prefix.to_owned(),
             (prefix, path) => format!("{prefix}.{path}"),
         };
-        ConfigError::new(key, error.inner().to_string().trim_end().replace('\n', " "))
+        let words = error.inner().to_string();
+        ConfigError::new(key, error::discreet(words.trim_end()).replace('\n', " "))
     })
 }
 
@@ -362,36 +365,4 @@ pub(crate) fn check_name(key: &str, name: &str, rule: NameRule) -> Result<(), Co
 
 pub(crate) fn beside(folder: &Path, path: &str) -> PathBuf {
     folder.join(path)
-}
-
-/// A mistake in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("configuration: {key}: {problem} ({code})")]
-pub struct ConfigError {
-    /// The key, with dots; or the file.
-    pub key: String,
-    /// What was found and what was expected.
-    pub problem: String,
-    /// The stable code.
-    pub code: &'static str,
-}
-
-impl ConfigError {
-    /// A value breaks a rule.
-    pub const INVALID: &'static str = SettingsError::INVALID;
-    /// A file cannot be read.
-    pub const FILE: &'static str = "config.file";
-    /// A file is not TOML.
-    pub const SYNTAX: &'static str = "config.syntax";
-    /// A secret stands on the command line.
-    pub const EXPOSED: &'static str = "config.exposed";
-
-    pub(crate) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { key: key.into(), problem: problem.into(), code: Self::INVALID }
-    }
-
-    /// The same mistake under a code of its own.
-    pub(crate) fn coded(self, code: &'static str) -> Self {
-        Self { code, ..self }
-    }
 }

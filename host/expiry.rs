@@ -191,8 +191,8 @@ const ENDS_SOON: &str = "ends-soon";
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-/// How often ends are looked at, in milliseconds.
-const LOOK_MS: i64 = 60_000;
+/// How often ends are looked at, in milliseconds: keys that were changed are shown soon after.
+const LOOK_MS: i64 = 5_000;
 
 #[cfg(test)]
 mod tests {

@@ -108,10 +108,13 @@ pub struct Reload {
     clock: Clock,
     asks: mpsc::Receiver<oneshot::Sender<Outcome>>,
     last: Arc<Mutex<Option<(Timestamp, Outcome)>>>,
+    /// None where the system does not let us listen.
+    hangup: Option<Signal>,
 }
 
 impl Reload {
-    /// For the configuration that the server was started with.
+    /// For the configuration that the server was started with. From now on SIGHUP does not end the
+    /// process.
     #[must_use]
     pub fn new(config: &Config, clock: Clock, parts: Vec<Part>) -> (Self, Reloads) {
         let (sender, asks) = mpsc::channel(1);
@@ -126,15 +129,15 @@ impl Reload {
             clock,
             asks,
             last,
+            hangup: signal(SignalKind::hangup())
+                .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be watched"))
+                .ok(),
         };
         (reload, reloads)
     }
 
     /// Reads it again whenever there is a reason to, until the server stops.
     pub async fn follow(mut self, mut stopped: watch::Receiver<bool>) {
-        let mut hangup = signal(SignalKind::hangup())
-            .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be watched"))
-            .ok();
         let watched = self.watch_ms > 0 && !self.files.is_empty();
         // What the files were at the last look, where that is not what was read.
         let mut moving: Option<Files> = None;
@@ -143,7 +146,7 @@ impl Reload {
             let next = self.clock.now().plus_ms(wait_ms);
             let reason = tokio::select! {
                 _ = stopped.wait_for(|stop| *stop) => return,
-                () = hung_up(&mut hangup) => Reason::Signal,
+                () = hung_up(&mut self.hangup) => Reason::Signal,
                 Some(reply) = self.asks.recv() => Reason::Operator(reply),
                 () = self.clock.wait_until(next), if watched => Reason::Look,
             };

@@ -18,7 +18,7 @@ use callgate_trigger::message::Message;
 use serde_json::{Value, json};
 
 use crate::house::{House, OPERATOR, keys, now};
-use crate::reload::{callback, configuration, count_when, house, shown, wechat};
+use crate::reload::{callback, configuration, count_when, house, logged, shown, wechat};
 
 /// What the stand-in does with a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,14 +206,13 @@ async fn a_channel_begins_without_a_certificate_and_keeps_what_it_was_handed() {
     let row = rows.iter().find(|row| row["source"] == "fetched").expect("a fetched one");
     assert_eq!(row["id"], json!(old.accounts.wechat_certificate_serial));
     assert_eq!((&row["kind"], &row["state"]), (&json!("certificate"), &json!("good")));
-    let expires = format!("key=\"{}\"}}", old.accounts.wechat_certificate_serial);
-    let request = house.http.get(format!("{}/metrics", house.private)).bearer_auth(OPERATOR);
-    let metrics = request.send().await.expect("metrics").text().await.expect("text");
-    let of_key =
-        |line: &&str| line.contains("callgate_key_expires_seconds") && line.contains(&expires);
-    let line = metrics.lines().find(of_key).unwrap_or_else(|| panic!("no end is shown: {metrics}"));
-    let end: i64 = line.rsplit(' ').next().and_then(|text| text.parse().ok()).expect("seconds");
-    assert_eq!(end, row["valid_to_ms"].as_i64().expect("an end") / 1000);
+    let line = format!(
+        "callgate_key_expires_seconds{{channel=\"wechat-v3-main\",key=\"{}\"}}",
+        old.accounts.wechat_certificate_serial
+    );
+    let end = row["valid_to_ms"].as_u64().expect("an end") / 1000;
+    count_when(&house, &line, end).await;
+    assert_eq!(house.metric(&line).await, end, "seconds since 1970");
 
     // The next start needs nobody: the certificate lies in the store.
     platform.change(|inner| inner.mood = Mood::Refuses);
@@ -290,7 +289,7 @@ async fn what_is_handed_out_wrongly_is_counted_and_nothing_is_lost_for_it() {
             "callgate_certificates_refused_total{{channel=\"wechat-v3-main\",code=\"{code}\"}}"
         );
         count_when(&house, &line, 1).await;
-        assert!(house.log().contains(code), "{}", house.log());
+        logged(&house, code).await;
     }
     assert_eq!(house.send(&callback(&old)).await.0, 200, "what works goes on");
     assert_eq!(house.send(&callback(&new)).await.0, 401, "what failed a check is not used");

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::house::{House, OPERATOR, TOKEN, keys, now, stage};
 use crate::reload::{
-    callback, configuration, count_when, folder_of, house, operate, wechat, write,
+    callback, configuration, count_when, folder_of, house, logged, operate, wechat, write,
 };
 
 #[tokio::test]
@@ -156,10 +156,10 @@ async fn reloads_questions_and_refusals_show_no_secret_at_any_level() {
     let layers = Layers { file: Some(house.configuration()), ..Layers::default() };
     let config = Config::load(&layers).expect("the configuration");
     shows_nothing(&hidden, "Debug of the configuration", &format!("{config:?} {config:#?}"));
-    let log = house.log();
     for words in ["configuration not taken", "configuration read again", "callback refused"] {
-        assert!(log.contains(words), "the log has no `{words}`");
+        logged(&house, words).await;
     }
+    let log = house.log();
     shows_nothing(&hidden, "the log", &log);
     let command = std::fs::read(format!("/proc/{}/cmdline", house.id())).expect("a process");
     shows_nothing(&hidden, "the command line", &String::from_utf8_lossy(&command));

@@ -89,6 +89,17 @@ pub(crate) async fn count_when(house: &House, line: &str, least: u64) {
     panic!("{line} never came to {least}:\n{}", house.log());
 }
 
+/// Looks until the log, which is written by a thread of its own, says something.
+pub(crate) async fn logged(house: &House, words: &str) {
+    for _ in 0..1500 {
+        if house.log().contains(words) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the log never says `{words}`:\n{}", house.log());
+}
+
 pub(crate) fn operate(house: &House, words: &[&str]) -> Output {
     let mut command = Command::new(binary());
     command.arg("operate").args(words).env("CALLGATE_OPERATOR_URL", &house.private);
@@ -223,7 +234,7 @@ async fn a_signal_changes_tokens_and_what_has_to_wait_is_named() {
     hang_up(&house);
     count_when(&house, DONE, 1).await;
     assert_eq!((metrics(OPERATOR).await, metrics("ada-token").await), (200, 200));
-    assert!(house.log().contains("engine.workers"), "{}", house.log());
+    logged(&house, "engine.workers").await;
 
     // The same again, by hand: what waits is named until the next start.
     let said = operate(&house, &["reload"]);
@@ -304,7 +315,7 @@ async fn each_mistake_has_a_code_of_its_own_and_changes_nothing() {
         let text = String::from_utf8_lossy(&said.stderr).into_owned();
         assert!(!said.status.success(), "{code}");
         assert!(text.contains(code) && text.contains(word), "expected {code} and {word}: {text}");
-        assert!(house.log().contains(code), "{}", house.log());
+        logged(&house, code).await;
         assert_eq!(house.send(&callback(old)).await.0, 200, "{code}: the old key stays in use");
         let check = Command::new(binary())
             .args(["check", "--config"])

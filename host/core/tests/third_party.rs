@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use callgate_core::gateway::scheme::aead::{Key, Sealed};
+use callgate_core::gateway::scheme::chain::{NoChain, Roots};
 use callgate_core::gateway::scheme::rsa::{Certificate, Digest, PublicKey, decode_signature};
 use callgate_core::gateway::{Gateway, Refusal, SettingsError, alipay, wechat_v2, wechat_v3};
 use callgate_core::notification::{EventType, Verified};
@@ -381,5 +382,18 @@ fn certificate_numbers(vector: &Value) {
         let numbers: Vec<_> = bundle.split_inclusive("-----END CERTIFICATE-----").collect();
         let numbers: Vec<_> = numbers.into_iter().filter_map(number).collect();
         assert_eq!(Some(numbers.join("_").as_str()), case["sn"].as_str());
+    }
+    real_chains(vector);
+}
+
+/// Real roots and certificates are read; the chains end where the class in between is missing.
+fn real_chains(vector: &Value) {
+    let cases = vector["cases"].as_array().unwrap();
+    let bundles =
+        cases.iter().filter_map(|case| Some(case["root_bundle_pem"].as_str()?.to_owned()));
+    let roots = Roots::from_pem(&bundles.collect::<Vec<_>>()).unwrap();
+    for pem in cases.iter().filter_map(|case| case["cert_pem"].as_str()) {
+        let made_at = Certificate::from_pem(pem).unwrap().not_before;
+        assert_eq!(roots.vouch(pem, made_at), Err(NoChain::Stranger));
     }
 }

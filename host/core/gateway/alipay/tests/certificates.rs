@@ -82,7 +82,7 @@ fn old_and_new_stand_side_by_side_and_the_notice_picks() {
     let root = authority("R1");
     let mine = ours(&root, "Alipay");
     let foreign = terms("Alipay").signed_by(&key(), &root).unwrap().pem();
-    let serial = |pem: &str| super::super::keys::serial(&Certificate::from_pem(pem).unwrap());
+    let serial = |pem: &str| keys::serial(&Certificate::from_pem(pem).unwrap());
     let both = open(json!({
         "certificates": [foreign, mine], "root_certificate": root.pem(),
     }))
@@ -118,7 +118,7 @@ fn the_applications_certificate_is_for_its_key_and_named_in_questions() {
     let question = crate::gateway::inquiry::Question::Payment { order_no: "CG3" };
     let stamp = Stamp { now: Timestamp::from_seconds(1_795_226_406), nonce: "n" };
     let asked = gateway.inquiry().unwrap().ask(question, stamp).unwrap();
-    let serial = |pem: &str| super::super::keys::serial(&Certificate::from_pem(pem).unwrap());
+    let serial = |pem: &str| keys::serial(&Certificate::from_pem(pem).unwrap());
     assert!(asked.body.contains(&format!("app_cert_sn={}", serial(&own))));
     assert!(asked.body.contains(&format!("alipay_root_cert_sn={}", serial(&root.pem()))));
     let keys = gateway.keys();

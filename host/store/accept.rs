@@ -5,13 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use callgate_core::money::Money;
 use callgate_core::notification::{AccountMismatch, Notification, Verified};
 use callgate_core::time::Timestamp;
-use sqlx::{AnyConnection, Row};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
 use crate::order::NAMES;
 use crate::repeat::{Contradiction, contradictions};
+use crate::sql::Connection;
 
 /// A callback whose signature was checked, and where it came in.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ impl Arrival {
 
 /// Stores the arrivals; one receipt for each, in their order, and what contradicts itself.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     arrivals: &[Arrival],
 ) -> Result<(Vec<Receipt>, Vec<Contradiction>), Fault> {
@@ -144,7 +144,7 @@ pub(crate) async fn run(
 /// A name that nobody registered yet is written down, and locked, so that who registers it on
 /// another host at the same moment waits for this commit and then finds these notifications.
 async fn resolve(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     arrivals: &[Arrival],
 ) -> Result<HashMap<(String, String), String>, Fault> {
@@ -175,7 +175,7 @@ async fn resolve(
 }
 
 async fn read(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     statement: Statement,
     rows: &[[Cell; 2]],
 ) -> Result<HashMap<(String, String), String>, sqlx::Error> {

@@ -1,6 +1,5 @@
 //! A group: what waited for the writer, sorted by act, to be run as one transaction.
 
-use sqlx::AnyConnection;
 use tokio::sync::oneshot;
 
 use crate::accept::{self, Arrival, Receipt};
@@ -20,6 +19,7 @@ use crate::retention::removal::{self, Removal, Removed};
 use crate::settle::{self, Finishing};
 use crate::settlement::{Settled, Settling};
 use crate::sinks::{self, SinkHold, Stepping};
+use crate::sql::Connection;
 
 /// Something for the writer to do, and who waits for it.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl Group {
     /// Runs everything inside the transaction that `connection` is in.
     pub(crate) async fn run(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         dialect: Dialect,
         order_block_ms: i64,
     ) -> Result<Answers, Fault> {

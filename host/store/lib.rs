@@ -13,7 +13,8 @@
 //! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`;
 //! what is old is archived to files (`retention`), and
 //! `backup` copies whole files. Below are
-//! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
+//! the seam to both databases (`sql`, `lite`), multi-row statements (`batch`), what differs
+//! between the two (`dialect`), the schema and the faults.
 
 mod store;
 
@@ -88,6 +89,10 @@ mod backup;
 mod tally;
 
 mod probe;
+
+mod sql;
+
+mod lite;
 
 mod batch;
 

@@ -7,11 +7,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use sqlx::AnyPool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::documents::{Document, DocumentKey, DocumentRef, checked, find, several};
 use crate::error::StoreError;
+use crate::sql::Pool;
 
 /// Where to ask.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ struct Asked {
 
 impl Reading {
     /// Starts to read, on the runtime that this is called on.
-    pub(crate) fn start(readers: &AnyPool) -> Self {
+    pub(crate) fn start(readers: &Pool) -> Self {
         let (asking, asked) = mpsc::channel(WAITING_MAX);
         let asked = Arc::new(Mutex::new(asked));
         for _ in 0..AT_ONCE {
@@ -39,7 +39,7 @@ impl Reading {
     /// alone, so that one who fails spoils nothing for others.
     pub(crate) async fn documents(
         &self,
-        readers: &AnyPool,
+        readers: &Pool,
         business: &str,
         refs: &[DocumentRef],
     ) -> Result<Vec<Option<Document>>, StoreError> {
@@ -55,7 +55,7 @@ impl Reading {
 }
 
 /// Reads until nobody can ask any more.
-async fn read(readers: AnyPool, asked: Arc<Mutex<mpsc::Receiver<Asked>>>) {
+async fn read(readers: Pool, asked: Arc<Mutex<mpsc::Receiver<Asked>>>) {
     let mut together = Vec::with_capacity(TOGETHER_MAX);
     loop {
         if asked.lock().await.recv_many(&mut together, TOGETHER_MAX).await == 0 {
@@ -74,7 +74,7 @@ async fn read(readers: AnyPool, asked: Arc<Mutex<mpsc::Receiver<Asked>>>) {
 }
 
 /// What exists of all that is asked for; `None` where it cannot be read.
-async fn look(readers: &AnyPool, together: &[Asked]) -> Option<HashMap<DocumentKey, Document>> {
+async fn look(readers: &Pool, together: &[Asked]) -> Option<HashMap<DocumentKey, Document>> {
     let keys: BTreeSet<&DocumentKey> = together.iter().flat_map(|one| &one.keys).collect();
     let mut connection = readers.acquire().await.ok()?;
     let found = find(&mut connection, "", keys.into_iter()).await.ok()?;

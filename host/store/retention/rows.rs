@@ -4,13 +4,12 @@ use std::collections::HashMap;
 
 use callgate_core::time::Timestamp;
 use serde_json::Value;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, Row as _};
 
 use super::{DAY_MS, Table, day_of};
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::StoreError;
 use crate::plain::{PlainRow, plain};
+use crate::sql::{Pool, Row, query};
 
 /// A page of rows for a file.
 pub(super) struct Page {
@@ -29,29 +28,25 @@ pub(super) struct Old {
 }
 
 /// The first millisecond of the day of the oldest row to archive, where there is one.
-pub(super) async fn oldest(
-    pool: &AnyPool,
-    table: Table,
-    old: Old,
-) -> Result<Option<i64>, StoreError> {
+pub(super) async fn oldest(pool: &Pool, table: Table, old: Old) -> Result<Option<i64>, StoreError> {
     match table {
         Table::Inbox => oldest_notification(pool, old.end).await,
         Table::Outbox => Ok(oldest_event(pool, old).await?),
     }
 }
 
-async fn oldest_notification(pool: &AnyPool, end: i64) -> Result<Option<i64>, StoreError> {
-    let row = sqlx::query::<Any>(OLDEST).bind(end).fetch_optional(pool).await?;
+async fn oldest_notification(pool: &Pool, end: i64) -> Result<Option<i64>, StoreError> {
+    let row = query(OLDEST).bind(end).fetch_optional(pool).await?;
     let finished: Option<i64> = row.map(|row| row.try_get("finished_at_ms")).transpose()?;
     Ok(finished.map(day_of))
 }
 
 /// Passes over what somebody still wants, page by page.
-async fn oldest_event(pool: &AnyPool, old: Old) -> Result<Option<i64>, sqlx::Error> {
+async fn oldest_event(pool: &Pool, old: Old) -> Result<Option<i64>, sqlx::Error> {
     let floor = floor(pool, old.gone).await?;
     let mut after = 0;
     loop {
-        let rows = sqlx::query::<Any>(EVENTS_SEEN)
+        let rows = query(EVENTS_SEEN)
             .bind(after)
             .bind(floor)
             .bind(old.gone.as_ms())
@@ -76,7 +71,7 @@ async fn oldest_event(pool: &AnyPool, old: Old) -> Result<Option<i64>, sqlx::Err
 /// Whole rows of one day, from behind a row on. Every column there is: an archive must not forget
 /// one that a later migration adds.
 pub(super) async fn page(
-    pool: &AnyPool,
+    pool: &Pool,
     (table, day, old): (Table, i64, Old),
     after: &(i64, String),
     limit: u32,
@@ -88,12 +83,12 @@ pub(super) async fn page(
 }
 
 async fn notifications(
-    pool: &AnyPool,
+    pool: &Pool,
     (finished, id): &(i64, String),
     day: i64,
     limit: u32,
 ) -> Result<Page, StoreError> {
-    let rows = sqlx::query::<Any>(NOTIFICATIONS)
+    let rows = query(NOTIFICATIONS)
         .bind(*finished)
         .bind(id.as_str())
         .bind(day.saturating_add(DAY_MS))
@@ -110,7 +105,7 @@ async fn notifications(
 }
 
 /// Puts the attempts of notifications beside them: they leave the database together.
-async fn add_attempts(pool: &AnyPool, rows: &mut [PlainRow]) -> Result<(), StoreError> {
+async fn add_attempts(pool: &Pool, rows: &mut [PlainRow]) -> Result<(), StoreError> {
     let ids: Vec<[Cell; 1]> = rows
         .iter()
         .filter_map(|row| row.get("id").and_then(Value::as_str))
@@ -132,13 +127,13 @@ async fn add_attempts(pool: &AnyPool, rows: &mut [PlainRow]) -> Result<(), Store
 
 /// Events up to the end of a day; what somebody still wants is passed over.
 async fn events(
-    pool: &AnyPool,
+    pool: &Pool,
     (day, old): (i64, Old),
     after: i64,
     limit: u32,
 ) -> Result<Page, StoreError> {
     let floor = floor(pool, old.gone).await?;
-    let found = sqlx::query::<Any>(EVENTS)
+    let found = query(EVENTS)
         .bind(after)
         .bind(floor)
         .bind(old.gone.as_ms())
@@ -160,15 +155,15 @@ async fn events(
     Ok(page)
 }
 
-fn event(row: &AnyRow) -> Result<PlainRow, StoreError> {
+fn event(row: &Row) -> Result<PlainRow, StoreError> {
     let mut event = plain(row)?;
     event.remove("wanted");
     Ok(event)
 }
 
 /// Every sink that counts is past the events up to here.
-async fn floor(pool: &AnyPool, gone: Timestamp) -> Result<i64, sqlx::Error> {
-    let row = sqlx::query::<Any>(FLOOR).bind(gone.as_ms()).fetch_one(pool).await?;
+async fn floor(pool: &Pool, gone: Timestamp) -> Result<i64, sqlx::Error> {
+    let row = query(FLOOR).bind(gone.as_ms()).fetch_one(pool).await?;
     row.try_get("floor_seq")
 }
 

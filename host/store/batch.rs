@@ -93,21 +93,6 @@ pub(crate) struct Statement {
     pub(crate) suffix: &'static str,
 }
 
-/// A statement, and another text for SQLite's writer, which runs it once for each row: without a
-/// list, what it reads and writes is found by key at once. The values are called `?1`, `?2` and so
-/// on, in the order of the columns.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Twin {
-    pub(crate) many: Statement,
-    pub(crate) one: &'static str,
-}
-
-impl From<Statement> for Twin {
-    fn from(many: Statement) -> Self {
-        Self { many, one: "" }
-    }
-}
-
 /// Runs the statement over all rows, and gives back every row that it returns.
 ///
 /// Runs nothing where there is no row; more than [`rows_max`] rows take several statements. On
@@ -115,24 +100,17 @@ impl From<Statement> for Twin {
 /// saved on the way to it.
 pub(crate) async fn fetch<const WIDTH: usize>(
     connection: &mut Connection,
-    statement: impl Into<Twin>,
+    statement: Statement,
     rows: &[[Cell; WIDTH]],
 ) -> Result<Vec<Row>, sqlx::Error> {
-    let Twin { many, one } = statement.into();
-    let Statement { columns, text, suffix } = many;
+    let Statement { columns, text, suffix } = statement;
     let mut found = Vec::new();
     if rows.is_empty() {
         return Ok(found);
     }
     if let Connection::Lite(lite) = connection {
         count();
-        if one.is_empty() {
-            let list = placeholders(Marks::Bare, 1, WIDTH);
-            let sql = format!("with v({columns}) as (values {list}) {text}{suffix}");
-            lite.run_each(&sql, rows, &mut found)?;
-        } else {
-            lite.run_each(one, rows, &mut found)?;
-        }
+        lite.run_each((columns, text), rows, &mut found)?;
         return Ok(found);
     }
     for chunk in rows.chunks(rows_max(WIDTH)) {

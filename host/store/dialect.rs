@@ -111,8 +111,22 @@ pub(crate) struct Pools {
     /// The writer's connection between two groups, and since when: to hand it back to its pool and
     /// to take it again costs two round trips, as much as a small group.
     kept: Mutex<Option<(Connection, Instant)>>,
-    /// SQLite's file, and what a connection to it is told.
-    file: Option<(PathBuf, String)>,
+    /// SQLite's file, for the writer.
+    file: Option<File>,
+}
+
+/// SQLite's file, and what a connection to it is told.
+#[derive(Debug)]
+pub(crate) struct File {
+    path: PathBuf,
+    greeting: String,
+}
+
+impl File {
+    /// A connection on the thread that asks.
+    pub(crate) fn open(&self) -> Result<Connection, sqlx::Error> {
+        Ok(Connection::Lite(Box::new(Lite::open(&self.path, &self.greeting)?)))
+    }
 }
 
 impl Pools {
@@ -124,7 +138,7 @@ impl Pools {
             return Ok(connection);
         }
         match &self.file {
-            Some((file, greeting)) => Ok(Connection::Lite(Box::new(Lite::open(file, greeting)?))),
+            Some(file) => file.open(),
             None => Ok(self.writer.acquire().await?.into()),
         }
     }
@@ -137,6 +151,7 @@ impl Pools {
     /// Closes everything. Nobody may ask for a connection any more.
     pub(crate) async fn close(&self) {
         drop(self.kept.lock().await.take());
+        self.reading.close();
         self.writer.close().await;
         self.readers.close().await;
     }
@@ -167,9 +182,13 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Pools, StoreError> {
     first.close().await?;
     let writer = pool(1, WRITER_CACHE_KIB).connect(&url).await?;
     let readers = Pool(pool(settings.readers, READER_CACHE_KIB).connect(&url).await?);
-    let reading = Reading::start(&readers);
-    let file = sqlite_file(&settings.url)?
-        .map(|file| (file, dialect.greeting(wait_ms) + &dialect.cache(WRITER_CACHE_KIB)));
+    let path = sqlite_file(&settings.url)?;
+    let file = |cache_kib: u32| {
+        let greeting = dialect.greeting(wait_ms) + &dialect.cache(cache_kib);
+        path.clone().map(|path| File { path, greeting })
+    };
+    let reading = Reading::start(&readers, file(READER_CACHE_KIB));
+    let file = file(WRITER_CACHE_KIB);
     Ok(Pools { writer, readers, reading, dialect, kept: Mutex::default(), file })
 }
 

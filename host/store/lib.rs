@@ -13,7 +13,7 @@
 //! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`;
 //! what is old is archived to files (`retention`), and
 //! `backup` copies whole files. Below are
-//! the seam to both databases (`sql`, `lite`), multi-row statements (`batch`), what differs
+//! the seam to both databases (`sql`, `lite`, `single`), multi-row statements (`batch`), what differs
 //! between the two (`dialect`), the schema and the faults.
 
 mod store;
@@ -93,6 +93,8 @@ mod probe;
 mod sql;
 
 mod lite;
+
+mod single;
 
 mod batch;
 

@@ -17,6 +17,7 @@ use rusqlite::{CachedStatement, OpenFlags};
 use sqlx::error::{DatabaseError, ErrorKind};
 
 use crate::batch::Cell;
+use crate::single::single;
 use crate::sql;
 
 /// A connection to a file.
@@ -25,6 +26,8 @@ pub(crate) struct Lite {
     connection: rusqlite::Connection,
     /// The columns of each statement that returned rows, by its text.
     columns: HashMap<Box<str>, Names>,
+    /// Statements about lists, written for one row.
+    singles: HashMap<&'static str, String>,
 }
 
 impl Lite {
@@ -34,7 +37,7 @@ impl Lite {
         let connection = rusqlite::Connection::open_with_flags(path, flags).map_err(fault)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.execute_batch(greeting).map_err(fault)?;
-        Ok(Self { connection, columns: HashMap::new() })
+        Ok(Self { connection, columns: HashMap::new(), singles: HashMap::new() })
     }
 
     /// Runs a statement without values.
@@ -71,18 +74,21 @@ impl Lite {
         Ok(self.connection.changes())
     }
 
-    /// Runs a statement over one row of values after another; they follow each other as `?`.
+    /// Runs a statement over one row of values after another: the columns of a list, and a text
+    /// that is about the list.
     pub(crate) fn run_each<const WIDTH: usize>(
         &mut self,
-        text: &str,
+        (columns, text): (&'static str, &'static str),
         rows: &[[Cell; WIDTH]],
         found: &mut Vec<sql::Row>,
     ) -> Result<(), sqlx::Error> {
+        let text = self.singles.entry(text).or_insert_with(|| single(columns, text));
         let mut statement = self.connection.prepare_cached(text).map_err(fault)?;
         let names = names(&statement, &mut self.columns, text);
+        let places = statement.parameter_count();
         for row in rows {
-            for (place, cell) in (1..).zip(row) {
-                statement.raw_bind_parameter::<usize, _>(place, cell).map_err(fault)?;
+            for (place, cell) in (1..=places).zip(row) {
+                statement.raw_bind_parameter(place, cell).map_err(fault)?;
             }
             collect(&mut statement, &names, found)?;
         }

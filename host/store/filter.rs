@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::Cell;
 use crate::error::StoreError;
-use crate::inbox::{InboxState, columns};
+use crate::inbox::{InboxState, shown};
 use crate::plain::Found;
 use crate::sql::{At, Pool, Query, Row, query};
 
@@ -142,7 +142,7 @@ pub(crate) async fn search(
     }
     let limit = limit.clamp(1, SEARCH_MAX);
     let end = format!("order by t.received_at_ms desc, t.id desc limit {limit}");
-    let rows = condition.fetch(pool, (columns!(), &end)).await?;
+    let rows = condition.fetch(pool, (shown!(), &end)).await?;
     rows.iter().map(Found::of).collect()
 }
 
@@ -150,7 +150,7 @@ pub(crate) async fn search(
 pub(crate) async fn sample(pool: &Pool, filter: &Filter) -> Result<Vec<Found>, StoreError> {
     filter.check()?;
     let end = format!("order by t.received_at_ms, t.id limit {SAMPLE_MAX}");
-    let rows = filter.condition()?.fetch(pool, (columns!(), &end)).await?;
+    let rows = filter.condition()?.fetch(pool, (shown!(), &end)).await?;
     rows.iter().map(Found::of).collect()
 }
 

@@ -66,7 +66,7 @@ pub struct StoredNotification {
     pub notification: Notification,
     /// The order that is spoken of: its own number once registered, until then as given.
     pub subject: Option<String>,
-    /// The kept request headers, as JSON.
+    /// The kept request headers, as JSON; a job does not carry them.
     pub headers: String,
     /// When the host received it.
     pub received_at: Timestamp,
@@ -207,7 +207,7 @@ pub(crate) async fn found_by_id(pool: &Pool, id: &str) -> Result<Option<Found>, 
 
 /// The callback that a notification came in, as received; none for later parts of a callback.
 pub(crate) async fn raw(pool: &Pool, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
-    let row = query("select raw from inbox where id = $1").bind(id).fetch_optional(pool).await?;
+    let row = query(RAW).bind(id).fetch_optional(pool).await?;
     Ok(row.map(|row| row.try_get("raw")).transpose()?.flatten())
 }
 
@@ -287,21 +287,42 @@ pub(crate) async fn oldest_open(pool: &Pool) -> Result<Option<Timestamp>, StoreE
     Ok(row.try_get::<Option<i64>, _>("oldest")?.map(Timestamp::from_ms))
 }
 
-/// Everything but the raw callback.
+/// Everything that [`StoredNotification::read`] reads, for who does not need the headers.
 macro_rules! columns {
     () => {
-        "id, channel, business, scene, delivery_key, part, event_type, meaning_key, order_no, \
-         subject, transaction_id, refund_id, refund_no, payer, amount_minor, currency, \
-         order_amount_minor, order_currency, refunded_total_minor, mismatch, occurred_at_ms, \
-         body, headers, received_at_ms, state, due_at_ms, leased_until_ms, lease_owner, attempts, \
-         seen, last_seen_at_ms, reason_code, reason_text, outcome, scratch, plugin, \
-         finished_at_ms, attempts_before, replayed_at_ms, discarded_at_ms, archived_at_ms, \
-         history_id"
+        crate::inbox::columns!("headers")
+    };
+    ($headers:literal) => {
+        concat!(
+            "id, channel, business, scene, delivery_key, part, event_type, meaning_key, order_no, \
+             subject, transaction_id, refund_id, refund_no, payer, amount_minor, currency, \
+             order_amount_minor, order_currency, refunded_total_minor, mismatch, occurred_at_ms, \
+             body, received_at_ms, state, due_at_ms, leased_until_ms, lease_owner, attempts, seen, \
+             last_seen_at_ms, reason_code, reason_text, outcome, scratch, plugin, finished_at_ms, \
+             attempts_before, replayed_at_ms, discarded_at_ms, archived_at_ms, history_id, ",
+            $headers
+        )
     };
 }
 pub(crate) use columns;
 
-const COLUMNS: &str = columns!();
+/// The same with the headers, which stand with the callback; in older programs' rows with the
+/// notification.
+macro_rules! shown {
+    () => {
+        crate::inbox::columns!(
+            "coalesce((select c.headers from callbacks c where c.notification_id = id), headers) \
+             as headers"
+        )
+    };
+}
+pub(crate) use shown;
+
+const COLUMNS: &str = shown!();
+
+/// Older programs kept it with the notification.
+const RAW: &str = "select coalesce(c.raw, t.raw) as raw from inbox t \
+                   left join callbacks c on c.notification_id = t.id where t.id = $1";
 
 /// Reason codes that are counted apart: processors make their own.
 const REASONS_MAX: i64 = 100;

@@ -79,7 +79,7 @@ fn explain(error: MigrateError) -> StoreError {
 }
 
 /// Numbered, forward only, never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 12] = [
+const MIGRATIONS: [(i64, &str, &str); 13] = [
     (1, "inbox", include_str!("../../migrations/0001_inbox.sql")),
     (2, "documents", include_str!("../../migrations/0002_documents.sql")),
     (3, "history", include_str!("../../migrations/0003_history.sql")),
@@ -92,4 +92,5 @@ const MIGRATIONS: [(i64, &str, &str); 12] = [
     (10, "shadows", include_str!("../../migrations/0010_shadows.sql")),
     (11, "commits", include_str!("../../migrations/0011_commits.sql")),
     (12, "bulkhead", include_str!("../../migrations/0012_bulkhead.sql")),
+    (18, "callbacks", include_str!("../../migrations/0018_callbacks.sql")),
 ];

@@ -102,6 +102,7 @@ async fn empty(
         ids.push([row.try_get::<String, _>("id")?.into(), now.as_ms().into()]);
     }
     fetch(connection, EMPTY_CALLS, &ids).await?;
+    fetch(connection, DROP_CALLBACKS, &ids).await?;
     let emptied = fetch(connection, EMPTY, &ids).await?.len();
     let ids: Vec<[Cell; 1]> = ids.into_iter().map(|[id, _]| [id]).collect();
     fetch(connection, FORGET_ATTEMPTS, &ids).await?;
@@ -199,6 +200,13 @@ const EMPTY: Statement = Statement {
 const EMPTY_CALLS: Statement = Statement {
     columns: "row_id, now_ms",
     text: "delete from calls where notification_id in (select v.row_id from v) \
+           returning notification_id",
+    suffix: "",
+};
+
+const DROP_CALLBACKS: Statement = Statement {
+    columns: "row_id, now_ms",
+    text: "delete from callbacks where notification_id in (select v.row_id from v) \
            returning notification_id",
     suffix: "",
 };

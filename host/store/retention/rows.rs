@@ -99,9 +99,20 @@ async fn notifications(
         Some(row) => Some((row.try_get("finished_at_ms")?, row.try_get("id")?)),
         None => None,
     };
-    let mut rows = rows.iter().map(plain).collect::<Result<Vec<_>, _>>()?;
+    let mut rows = rows.iter().map(notification).collect::<Result<Vec<_>, _>>()?;
     add_attempts(pool, &mut rows).await?;
     Ok(Page { rows, next })
+}
+
+/// A notification with the callback that it came in.
+fn notification(row: &Row) -> Result<PlainRow, StoreError> {
+    let mut line = plain(row)?;
+    for (column, kept) in [("headers", "kept_headers"), ("raw", "kept_raw")] {
+        if let Some(value) = line.remove(kept).filter(|value| !value.is_null()) {
+            line.insert(column.to_owned(), value);
+        }
+    }
+    Ok(line)
 }
 
 /// Puts the attempts of notifications beside them: they leave the database together.
@@ -170,9 +181,11 @@ async fn floor(pool: &Pool, gone: Timestamp) -> Result<i64, sqlx::Error> {
 const OLDEST: &str = "select finished_at_ms from inbox where state = 'done' \
     and archived_at_ms is null and finished_at_ms < $1 order by finished_at_ms limit 1";
 
-const NOTIFICATIONS: &str = "select * from inbox where state = 'done' and archived_at_ms is null \
-    and (finished_at_ms, id) > ($1, $2) and finished_at_ms < $3 \
-    order by finished_at_ms, id limit $4";
+const NOTIFICATIONS: &str = "select t.*, c.headers as kept_headers, c.raw as kept_raw \
+    from inbox t left join callbacks c on c.notification_id = t.id \
+    where t.state = 'done' and t.archived_at_ms is null \
+    and (t.finished_at_ms, t.id) > ($1, $2) and t.finished_at_ms < $3 \
+    order by t.finished_at_ms, t.id limit $4";
 
 const ATTEMPTS: Statement = Statement {
     columns: "row_id",

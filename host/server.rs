@@ -38,6 +38,8 @@ mod alerts;
 
 mod guests;
 
+mod reconcile;
+
 use alerts::Alerts;
 use guests::Guests;
 
@@ -297,7 +299,7 @@ fn serve_private(
     let router = orders::router(Orders {
         store: store.clone(),
         businesses: Arc::new(config.businesses.clone()),
-        channels,
+        channels: Arc::clone(&channels),
         clock: clock.clone(),
     })
     .merge(operator::router(Operator {
@@ -311,6 +313,8 @@ fn serve_private(
         ready: Arc::new(Ready::new(store.clone(), clock.clone())),
         bulkheads: Arc::new(move || bulkhead.view()),
         robots: Arc::new(robots),
+        channels,
+        ask: Arc::new(reconcile::AsksNobody),
     }));
     let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);

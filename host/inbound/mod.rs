@@ -5,7 +5,7 @@
 //!
 //! Reading order: `listener` (connections and their limits), `channel`, `callback` (the straight
 //! line from bytes to ack), `orders` and their `view`, `operator` (health and metrics), `operate`
-//! (repair) with its `operate_query` and `operate_view`, `ready`, `sinks` and `alerts` beside them, `plugins`
+//! (repair) with its `operate_query` and `operate_view`, `ready`, `sinks`, `alerts` and `reconcile` beside them, `plugins`
 //! (what is in force), `trials` with `statistics` (versions at work), `tokens`, `error` (the one place where an
 //! error becomes a status code).
 
@@ -37,6 +37,8 @@ mod statistics;
 pub mod operator;
 
 pub mod alerts;
+
+pub mod reconcile;
 
 pub mod ready;
 

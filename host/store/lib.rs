@@ -11,7 +11,7 @@
 //! `attempt` (and `recorded`, what back-tests and statistics read of it), `calls`, `audit`; `order` looks
 //! at the first of them. What people may do is in `operators`,
 //! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`;
-//! what is wrong, and whom to tell, in `alerts`, with `measures`;
+//! what is wrong, and whom to tell, in `alerts`, with `measures`; what bills are held against in `bills`;
 //! what is old is archived to files (`retention`), and
 //! `backup` copies whole files. Below are
 //! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
@@ -84,6 +84,8 @@ mod alerts;
 
 mod measures;
 
+mod bills;
+
 mod bell;
 
 mod retention;
@@ -113,6 +115,7 @@ pub use attempt::{ATTEMPTS_KEPT, ATTEMPTS_SHOWN, Attempt, Spent};
 pub use audit::{AUDIT_MAX, AuditEntry, AuditQuery};
 pub use backup::{Contents, Existing, backup, restore};
 pub use bell::Bell;
+pub use bills::{BILL_ROWS_MAX, PaidNotification, PaidPage};
 pub use calls::{CALLS_MAX, CallBegun, CallEnd, CallKept, EndedCall, NewCall, StoredCall};
 pub use deliveries::{DEAD_LETTERS_MAX, DeadAct, DeadLetter, DeadLetters, WaitingDelivery};
 pub use documents::{DOCUMENTS_MAX, Document, DocumentRef, ORDERS};

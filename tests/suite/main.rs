@@ -29,6 +29,10 @@ mod crash;
 
 mod operate;
 
+mod alerts;
+
+mod monitoring;
+
 mod discreet;
 mod sinks;
 

@@ -201,6 +201,7 @@ fn main() {
     let plugin = runtime.block_on(house.load(source(&file))).unwrap();
     let mut criterion = Criterion::default().configure_from_args();
     println!("| act | p10 us | median us | times native |");
+    println!("|---|---|---|---|");
     let rival = measure(&mut criterion, "native", 0.0, || timed(native));
     for (name, which) in [
         ("instantiate", Phase::Start),

@@ -4,7 +4,8 @@
 //! in, so what the documentation says is what the program does.
 //!
 //! Reading order: this file, `source` (layers and merging), `secrets` (`x_file`, `x_env`),
-//! `channels`, `plugins`, `packages` (whose keys sign plugins, and for what), `endpoints`, `sinks`, `alerts`.
+//! `listeners`, `channels`, `fronts`, `plugins`, `packages` (whose keys sign plugins, and for
+//! what), `endpoints`, `sinks`, `alerts`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use serde::Deserialize;
 
 use crate::engine;
 use crate::inbound::channel::Channel;
-use crate::inbound::{ListenerSettings, tokens::Operators, tokens::TokenHashes};
+use crate::inbound::status::front::Fronts;
+use crate::inbound::{ListenerSettings, status, tokens::Operators, tokens::TokenHashes};
 use crate::outbound::endpoints::EndpointSettings;
 use crate::telemetry;
 
@@ -27,11 +29,14 @@ pub mod plugins;
 
 mod packages;
 
+mod fronts;
+
 mod endpoints;
 
 mod sinks;
 
 mod alerts;
+mod listeners;
 
 mod secrets;
 
@@ -48,6 +53,10 @@ pub struct Config {
     pub public: ListenerSettings,
     /// The listener for orders, health and metrics.
     pub private: ListenerSettings,
+    /// The listener for front ends.
+    pub status: status::Settings,
+    /// What businesses allow their front ends.
+    pub fronts: Fronts,
     /// Operators and their tokens, by name.
     pub operators: Operators,
     /// The database.
@@ -89,7 +98,7 @@ impl Config {
     /// The first mistake, with its key, what was found and what was expected.
     pub fn load(layers: &Layers) -> Result<Self, ConfigError> {
         let (mut table, folder) = source::merge(layers)?;
-        let (businesses, policies) = businesses(take(&mut table, "businesses")?, &folder)?;
+        let (businesses, policies, fronts) = businesses(take(&mut table, "businesses")?, &folder)?;
         let names: Vec<&str> = businesses.keys().map(String::as_str).collect();
         let channels = channels::open(take(&mut table, "channels")?, &names, &folder)?;
         let plugins = plugins::read(take(&mut table, "plugins")?, &names, &folder)?;
@@ -98,12 +107,18 @@ impl Config {
         let sinks = sinks::open(take(&mut table, "sinks")?, &names, &folder)?;
         let (alerts, webhooks) = alerts::open(take(&mut table, "alerts")?, &folder)?;
         let named = named_operators(take(&mut table, "operators")?)?;
-        let rooms: Rooms = read(toml::Value::Table(table), "")?;
-        for (room, listener) in [("public", &rooms.public), ("private", &rooms.private)] {
-            listener
-                .check()
-                .map_err(|(field, problem)| ConfigError::new(format!("{room}.{field}"), problem))?;
+        let mut rooms: Rooms = read(toml::Value::Table(table), "")?;
+        for (room, listener) in [
+            ("public", &mut rooms.public),
+            ("private", &mut rooms.private),
+            ("status.listener", &mut rooms.status.listener),
+        ] {
+            listeners::check(room, listener, &folder)?;
         }
+        rooms
+            .status
+            .check()
+            .map_err(|(field, problem)| ConfigError::new(format!("status.{field}"), problem))?;
         rooms
             .engine
             .check()
@@ -112,6 +127,8 @@ impl Config {
         let config = Self {
             public: rooms.public,
             private: rooms.private,
+            status: rooms.status,
+            fronts,
             operators: operators(named, rooms.operator),
             retention: retention_beside(rooms.retention, &folder),
             engine: rooms.engine,
@@ -140,6 +157,7 @@ impl Config {
 struct Rooms {
     public: ListenerSettings,
     private: ListenerSettings,
+    status: status::Settings,
     operator: TokenHashes,
     store: callgate_store::Settings,
     retention: callgate_store::RetentionSettings,
@@ -152,17 +170,19 @@ struct Rooms {
 fn businesses(
     table: toml::Table,
     folder: &Path,
-) -> Result<(BTreeMap<String, TokenHashes>, Policies), ConfigError> {
+) -> Result<(BTreeMap<String, TokenHashes>, Policies, Fronts), ConfigError> {
     let (mut tokens, mut policies) = (BTreeMap::new(), BTreeMap::new());
+    let mut fronts = BTreeMap::new();
     for (name, mut value) in table {
         let key = format!("businesses.{name}");
         check_name(&key, &name, NAME_OF_BUSINESS)?;
         if let Some(fields) = value.as_table_mut() {
             policies.insert(name.clone(), packages::take_policy(fields, &key, folder)?);
+            fronts.insert(name.clone(), fronts::take_front(fields, &key, folder)?);
         }
         tokens.insert(name, read(value, &key)?);
     }
-    Ok((tokens, Policies::new(policies)))
+    Ok((tokens, Policies::new(policies), Fronts::new(fronts)))
 }
 
 /// Operators with names of their own. `operator` is the name of who has none.

@@ -10,7 +10,6 @@ use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::registry::Registry;
 use callgate_store::{Retention, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
@@ -24,17 +23,20 @@ use crate::engine::shadow::Shadows;
 use crate::engine::{self, Engine};
 use crate::inbound::callback::{Intake, Place};
 use crate::inbound::channel::Channels;
-use crate::inbound::listener::{self, Pushes};
+use crate::inbound::listener::tls::TlsKeys;
+use crate::inbound::listener::{self, Bound, Pushes};
 use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
 use crate::inbound::ready::Ready;
-use crate::inbound::{Finished, ListenerSettings, operator, orders};
+use crate::inbound::{Finished, operator, orders};
 use crate::outbound::endpoints::Endpoints;
 use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
 use crate::telemetry::pulse::Pulse;
 
 mod alerts;
+
+mod fronts;
 
 mod guests;
 
@@ -50,6 +52,10 @@ pub struct Server {
     pub public: SocketAddr,
     /// Where order calls, health and metrics are answered.
     pub private: SocketAddr,
+    /// What the listeners present, by [`TlsKeys::listener`]; a replacement needs no restart.
+    pub tls: Vec<Arc<TlsKeys>>,
+    /// Where front ends ask for the status of orders, if they may.
+    pub status: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     store: Store,
@@ -73,8 +79,12 @@ impl Server {
         let sinks = sinks(&config).await?;
         let alerts = Alerts::open(&config)?;
         let endpoints = Endpoints::open(config.endpoints.clone()).await?;
-        let public = bind(&config.public, "public.listen").await?;
-        let private = bind(&config.private, "private.listen").await?;
+        let public = Bound::open("public", &config.public, clock.now()).await?;
+        let private = Bound::open("private", &config.private, clock.now()).await?;
+        let front_ends = fronts::bind(&config, clock.now()).await?;
+        let status = fronts::address(front_ends.as_ref())?;
+        let status_keys = front_ends.as_ref().and_then(Bound::keys);
+        let tls = [public.keys(), private.keys(), status_keys].into_iter().flatten().collect();
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
@@ -110,6 +120,8 @@ impl Server {
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
+        let news = fronts::News { finished: finished.subscribe(), ask: None };
+        tasks.extend(fronts::serve(front_ends, &config, (&store, &clock), (news, &stopped)));
         let watching = (&store, &clock, engine.owner.as_str());
         let seen = (metrics.clone(), Arc::clone(&channels));
         tasks.extend(alerts.start(&config, watching, seen, &stopped));
@@ -135,7 +147,7 @@ impl Server {
             ),
         ]);
         let (public, private) = addresses;
-        Ok(Self { public, private, stop, tasks, store, _guests: guests })
+        Ok(Self { public, private, status, tls, stop, tasks, store, _guests: guests })
     }
 
     /// Ends when a part of the server has ended by itself, which none should.
@@ -262,15 +274,8 @@ fn retention(
     Ok(vec![tokio::spawn(engine::retain(retention, settings, clock, stopped))])
 }
 
-async fn bind(settings: &ListenerSettings, key: &str) -> anyhow::Result<TcpListener> {
-    let address = settings.listen;
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{key}: cannot listen on {address}; is another server there?"))
-}
-
 fn serve_public(
-    listener: TcpListener,
+    bound: Bound,
     config: &Config,
     (store, channels): (&Store, Arc<Channels>),
     (clock, finished, pulse): (&Clock, broadcast::Sender<Finished>, Pulse),
@@ -283,12 +288,12 @@ fn serve_public(
         pulse,
     };
     let intake = Arc::new(Intake::new(channels, store.clone(), finished, place));
-    let answer = move |request| Arc::clone(&intake).answer(request);
-    tokio::spawn(listener::serve(listener, config.public.clone(), answer, stopped))
+    let answer = move |peer, request| Arc::clone(&intake).answer(peer, request);
+    tokio::spawn(listener::serve_peers(bound, config.public.clone(), answer, stopped))
 }
 
 fn serve_private(
-    listener: TcpListener,
+    bound: Bound,
     config: &Config,
     (store, fleet, channels): (&Store, Arc<Fleet>, Arc<Channels>),
     (clock, metrics, bulkhead, robots): (&Clock, PrometheusHandle, Bulkhead, Robots),
@@ -296,13 +301,14 @@ fn serve_private(
 ) -> JoinHandle<()> {
     let operators = Arc::new(config.operators.clone());
     let pushes = Pushes::new(Arc::clone(&operators), config.sandbox.component_bytes_max);
-    let router = orders::router(Orders {
+    let orders = Orders {
         store: store.clone(),
         businesses: Arc::new(config.businesses.clone()),
         channels: Arc::clone(&channels),
         clock: clock.clone(),
-    })
-    .merge(operator::router(Operator {
+    };
+    let router = orders::router(orders.clone()).merge(fronts::back_end(config, &orders));
+    let router = router.merge(operator::router(Operator {
         store: store.clone(),
         metrics,
         operators: Arc::clone(&operators),
@@ -318,7 +324,7 @@ fn serve_private(
     }));
     let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);
-    tokio::spawn(listener::serve(listener, config.private.clone(), answer, stopped))
+    tokio::spawn(listener::serve(bound, config.private.clone(), answer, stopped))
 }
 
 /// How many decisions a waiting answer may fall behind before it gives up listening.

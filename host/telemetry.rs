@@ -108,6 +108,7 @@ fn describe() {
         "Age of the oldest notification that is due and not done."
     );
     describe_sinks();
+    describe_status();
     describe_calls();
     describe_counter!(
         "callgate_retention_rows_total",
@@ -132,6 +133,33 @@ fn describe() {
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
     describe_bulkheads();
     describe_alerts();
+}
+
+/// Front ends that wait.
+fn describe_status() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+    describe_counter!(
+        "callgate_status_requests_total",
+        "Looks of front ends by how (plain, wait, stream) and reason code, empty where answered."
+    );
+    describe_gauge!("callgate_status_waiting", "Front ends that wait for a change.");
+    describe_counter!(
+        "callgate_status_woken_total",
+        "Waiting front ends that were told a change, by how (wait, stream)."
+    );
+    describe_counter!(
+        "callgate_status_looks_total",
+        "Statements that look for changes of orders that somebody waits for."
+    );
+    describe_histogram!(
+        "callgate_status_look_seconds",
+        "Duration of a look at all orders that somebody waits for."
+    );
+    describe_counter!(
+        "callgate_status_repairs_total",
+        "Orders that stood too long when somebody looked, by class (asked, skipped)."
+    );
 }
 
 fn describe_sinks() {

@@ -127,7 +127,8 @@ async fn serve(place: Place) -> anyhow::Result<ExitCode> {
     let stop = stop_signal()?;
     let server = Server::start(config, Clock::system(), metrics).await?;
     // One line for whoever started us, so that port 0 is of use.
-    print(&format!("listening public={} private={}\n", server.public, server.private));
+    let status = server.status.map(|at| format!(" status={at}")).unwrap_or_default();
+    print(&format!("listening public={} private={}{status}\n", server.public, server.private));
     tracing::info!(public = %server.public, private = %server.private, "serving");
     let ended = tokio::select! {
         () = stop => ExitCode::SUCCESS,

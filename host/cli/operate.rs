@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use self::call::Calls;
+use self::call::{Calls, Server};
 use super::print;
 
 pub(super) mod call;
@@ -24,12 +24,8 @@ mod alerts;
 /// what.
 #[derive(Debug, Args)]
 pub(super) struct Operate {
-    /// The private listener, such as http://127.0.0.1:8081.
-    #[arg(long, env = "CALLGATE_OPERATOR_URL")]
-    url: String,
-    /// An operator's bearer token.
-    #[arg(long, env = "CALLGATE_OPERATOR_TOKEN", hide_env_values = true)]
-    token: String,
+    #[command(flatten)]
+    server: Server,
     /// Print the answer's JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
@@ -220,7 +216,7 @@ impl Page {
 
 impl Operate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let calls = Calls::new(&self.url, &self.token)?;
+        let calls = self.server.calls()?;
         let (answer, table) = self.word.call(&calls).await?;
         if self.json {
             print(&format!("{answer:#}\n"));

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{ConfigError, NAME_OF_BUSINESS, NAME_OF_CHANNEL, check_name, read, secrets};
 use crate::inbound::channel::{AnswerWhen, Channel};
+use crate::inbound::networks::Networks;
 
 /// The fields that every channel has; the rest belongs to the gateway.
 #[derive(Debug, Deserialize)]
@@ -19,6 +20,8 @@ struct Common {
     answer: AnswerWhen,
     #[serde(default = "default_answer_within_ms")]
     answer_within_ms: u32,
+    #[serde(default)]
+    networks: Networks,
 }
 
 /// Well inside the five seconds that gateways wait.
@@ -55,7 +58,7 @@ pub(super) fn open(
 
 fn open_one(name: &str, key: &str, mut fields: toml::Table) -> Result<Channel, ConfigError> {
     let mut common = toml::Table::new();
-    for field in ["business", "scene", "answer", "answer_within_ms"] {
+    for field in ["business", "scene", "answer", "answer_within_ms", "networks"] {
         if let Some(value) = fields.remove(field) {
             common.insert(field.to_owned(), value);
         }
@@ -76,6 +79,7 @@ fn open_one(name: &str, key: &str, mut fields: toml::Table) -> Result<Channel, C
         scene: common.scene,
         answer: common.answer,
         answer_within_ms: common.answer_within_ms,
+        networks: common.networks,
         gateway,
     })
 }

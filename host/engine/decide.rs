@@ -27,7 +27,8 @@ pub(super) fn outcome(
 /// A decision, and when to look again should it lose a race at the commit. A processor that loses
 /// every one, with an expectation that never holds, must not keep the house busy.
 fn contended(engine: &Engine, job: &Job, outcome: Outcome) -> (Outcome, i64) {
-    let races = convert::count(job.lease.attempt()).saturating_sub(RACES_FREE);
+    let lost = job.stored.races.saturating_add(1);
+    let races = convert::count(lost).saturating_sub(RACES_FREE);
     if races == 0 || !matches!(outcome, Outcome::Advance(_)) {
         return (outcome, 0);
     }

@@ -54,7 +54,9 @@ async fn decision(engine: &Engine, job: &Job, worker: OwnedSemaphorePermit) {
         && !matches!(decided.outcome, Outcome::Retry(_) | Outcome::Defer(_) | Outcome::Park(_))
     {
         // Nobody waits, most of the time.
-        let _ = engine.finished.send(Finished { notification: job.stored.id.clone() });
+        let order = job.subject.as_ref();
+        let order = order.map(|order| Arc::new((order.business.clone(), order.key.clone())));
+        let _ = engine.finished.send(Finished { notification: job.stored.id.clone(), order });
     }
     if let (Some(Settled::Done { .. }), Some(beside)) = (&settled, decided.beside.take()) {
         engine.shadows.offer(engine, job, *beside);

@@ -3,6 +3,7 @@
 //! Nothing is parsed, stored or asked for before the signature holds, and nothing is answered
 //! with success before the callback is on disk.
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use hyper::body::{Bytes, Incoming};
 use tokio::sync::{Semaphore, broadcast};
 
 use super::channel::{AnswerWhen, Channel, Channels};
-use super::listener::{BodyFault, read_body};
+use super::listener::{BodyFault, Peer, read_body};
+use super::networks::Proxies;
 use super::{Finished, ListenerSettings, listener};
 use crate::clock::{Clock, Stopwatch};
 use crate::telemetry::LineBudget;
@@ -30,6 +32,7 @@ pub struct Intake {
     finished: broadcast::Sender<Finished>,
     clock: Clock,
     settings: ListenerSettings,
+    proxies: Proxies,
     requests: Semaphore,
     refused_lines: LineBudget,
     pulse: Pulse,
@@ -46,11 +49,17 @@ impl Intake {
     ) -> Self {
         let Place { clock, settings, refused_lines, pulse } = place;
         let requests = Semaphore::new(settings.requests_max);
-        Self { channels, store, finished, clock, settings, requests, refused_lines, pulse }
+        let (trusted, header) = (settings.trusted_proxies.clone(), settings.forwarded_by);
+        let proxies = Proxies { trusted, header };
+        Self { channels, store, finished, clock, settings, proxies, requests, refused_lines, pulse }
     }
 
     /// Answers one request on the public listener.
-    pub async fn answer(self: Arc<Self>, request: hyper::Request<Incoming>) -> listener::Answer {
+    pub async fn answer(
+        self: Arc<Self>,
+        Peer(peer): Peer,
+        request: hyper::Request<Incoming>,
+    ) -> listener::Answer {
         let watch = Stopwatch::start();
         let name = request.uri().path().strip_prefix("/callback/").unwrap_or_default();
         let Some(channel) = self.channels.get(name) else {
@@ -59,9 +68,14 @@ impl Intake {
             .increment(1);
             return empty(http::StatusCode::NOT_FOUND);
         };
-        let end = self.follow(&channel, request, watch).await;
+        let client = self.proxies.client(peer, request.headers());
+        let end = if channel.networks.is_empty() || channel.networks.contains(client) {
+            self.follow(&channel, request, watch).await
+        } else {
+            End::Foreign
+        };
         let ack = end.ack(&channel);
-        self.report(&channel, &end, ack.status, watch);
+        self.report((&channel, client), &end, ack.status, watch);
         into_answer(ack)
     }
 
@@ -165,7 +179,13 @@ impl Intake {
         }
     }
 
-    fn report(&self, channel: &Channel, end: &End, status: u16, watch: Stopwatch) {
+    fn report(
+        &self,
+        (channel, client): (&Channel, IpAddr),
+        end: &End,
+        status: u16,
+        watch: Stopwatch,
+    ) {
         let (outcome, code) = (end.outcome(), end.code());
         let elapsed = watch.elapsed();
         metrics::counter!("callgate_callbacks_total",
@@ -198,6 +218,7 @@ impl Intake {
                         status,
                         duration_us,
                         suppressed,
+                        %client,
                         "callback not stored"
                     );
                 }
@@ -206,7 +227,13 @@ impl Intake {
                 self.pulse.refused(channel, refusal, self.clock.now());
                 if let Some(suppressed) = self.refused_lines.take(self.clock.now()) {
                     tracing::info!(channel, outcome, code, status, duration_us, suppressed,
-                        reason = %refusal, "callback refused");
+                        %client, reason = %refusal, "callback refused");
+                }
+            }
+            End::Foreign => {
+                if let Some(suppressed) = self.refused_lines.take(self.clock.now()) {
+                    tracing::info!(channel, outcome, code, status, duration_us, suppressed,
+                        %client, "callback refused: not from a network of its channel");
                 }
             }
         }
@@ -232,6 +259,8 @@ enum End {
     New(Vec<String>),
     Seen,
     Refused(Refusal),
+    /// Not from where the gateway is: it hears nothing that a gateway would.
+    Foreign,
     Unavailable(&'static str),
 }
 
@@ -241,6 +270,7 @@ impl End {
             Self::New(_) | Self::Seen => Answer::Accepted,
             Self::Refused(refusal) => Answer::Refused(refusal),
             Self::Unavailable(_) => Answer::Unavailable,
+            Self::Foreign => return Ack { status: 403, content_type: None, body: "".into() },
         })
     }
 
@@ -248,7 +278,7 @@ impl End {
         match self {
             Self::New(_) => "new",
             Self::Seen => "seen",
-            Self::Refused(_) => "refused",
+            Self::Refused(_) | Self::Foreign => "refused",
             Self::Unavailable(_) => "unavailable",
         }
     }
@@ -257,6 +287,7 @@ impl End {
         match self {
             Self::New(_) | Self::Seen => "",
             Self::Refused(refusal) => refusal.code(),
+            Self::Foreign => "inbound.network",
             Self::Unavailable(code) => code,
         }
     }

@@ -7,6 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use callgate_core::gateway::Gateway;
 use serde::Deserialize;
 
+use super::networks::Networks;
+
 /// A configured channel, its keys read and validated.
 #[derive(Debug)]
 pub struct Channel {
@@ -20,6 +22,8 @@ pub struct Channel {
     pub answer: AnswerWhen,
     /// With `processed`: the longest wait for the business commit, in milliseconds.
     pub answer_within_ms: u32,
+    /// Whence its callbacks may come; empty for everywhere.
+    pub networks: Networks,
     /// The protocol with this account's keys.
     pub gateway: Arc<dyn Gateway>,
 }

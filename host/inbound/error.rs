@@ -49,6 +49,8 @@ pub enum Problem {
         /// For its author.
         text: String,
     },
+    /// The business has no key that signs tokens of front ends.
+    NoStatusKey,
     /// The body is longer than the listener takes.
     TooLarge,
     /// The body did not come whole and in time.
@@ -99,6 +101,13 @@ impl Problem {
             Self::Refused { code, text } => {
                 (StatusCode::UNPROCESSABLE_ENTITY, code, None, text.clone())
             }
+            Self::NoStatusKey => (
+                StatusCode::CONFLICT,
+                "status.no-key",
+                None,
+                "this business has no key for tokens: configure [[businesses.NAME.status.keys]]"
+                    .to_owned(),
+            ),
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "private.too-large",

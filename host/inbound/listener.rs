@@ -1,17 +1,23 @@
 //! Connections: accepted up to a limit, read within a time, closed gracefully.
+//!
+//! Reading order: this file, `tls` (what is presented, and the handshake), `http2`.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use axum::Router;
 use axum::response::IntoResponse;
+use callgate_core::time::Timestamp;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
@@ -22,25 +28,103 @@ use super::patient::Patient;
 use super::plugins;
 use super::tokens::Operators;
 
-/// The answer of every listener: a whole body in memory.
+pub mod tls;
+
+pub mod http2;
+
+use tls::{Handshakes, Secured, TlsKeys};
+
+/// The answer of most listeners: a whole body in memory. Only front ends are sent streams.
 pub type Answer = hyper::Response<Full<Bytes>>;
 
+/// Why a body cannot be sent to its end.
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Whose connection a request came on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+/// An address that is listened on, and what is presented there.
+#[derive(Debug)]
+pub struct Bound {
+    tcp: TcpListener,
+    keys: Option<Arc<TlsKeys>>,
+}
+
+impl Bound {
+    /// Binds what the settings of the listener of that name say, and reads what it presents.
+    ///
+    /// # Errors
+    /// Which key of the settings cannot be had, and why.
+    pub async fn open(
+        name: &'static str,
+        settings: &ListenerSettings,
+        now: Timestamp,
+    ) -> anyhow::Result<Self> {
+        let keys = match &settings.tls {
+            None => None,
+            Some(tls) => {
+                let keys = TlsKeys::open(name, tls, now);
+                Some(Arc::new(keys.map_err(|error| anyhow::anyhow!("{name}.tls.{error}"))?))
+            }
+        };
+        let address = settings.listen;
+        let tcp = TcpListener::bind(address).await.with_context(|| {
+            format!("{name}.listen: cannot listen on {address}; is another server there?")
+        })?;
+        Ok(Self { tcp, keys })
+    }
+
+    /// The address.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// What is presented; a copy of it replaces it while the listener serves.
+    #[must_use]
+    pub fn keys(&self) -> Option<Arc<TlsKeys>> {
+        self.keys.clone()
+    }
+}
+
 /// Serves connections until `shutdown` says so, then lets requests under way finish.
-pub async fn serve<F, Fut>(
-    listener: TcpListener,
+pub async fn serve<F, Fut, B>(
+    bound: Bound,
+    settings: ListenerSettings,
+    answer: F,
+    shutdown: watch::Receiver<bool>,
+) where
+    F: Fn(hyper::Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = hyper::Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static,
+{
+    serve_peers(bound, settings, move |_, request| answer(request), shutdown).await;
+}
+
+/// The same for who wants to know whose connection it is.
+pub async fn serve_peers<F, Fut, B>(
+    bound: Bound,
     settings: ListenerSettings,
     answer: F,
     mut shutdown: watch::Receiver<bool>,
 ) where
-    F: Fn(hyper::Request<Incoming>) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
+    F: Fn(Peer, hyper::Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = hyper::Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static,
 {
+    let Bound { tcp, keys } = bound;
+    let handshakes = keys.zip(settings.tls.as_ref());
+    let handshakes = handshakes.map(|(keys, tls)| Arc::new(Handshakes::new(keys, tls)));
+    let settings = Arc::new(settings);
     let connections = Arc::new(Semaphore::new(settings.connections_max));
     let graceful = GracefulShutdown::new();
     loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+        let (stream, address) = tokio::select! {
+            accepted = tcp.accept() => match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, most likely: give connections time to end.
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -54,17 +138,70 @@ pub async fn serve<F, Fut>(
             metrics::counter!("callgate_connections_refused_total").increment(1);
             continue;
         };
-        let connection = graceful.watch(connection(stream, &settings, answer.clone()));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-            drop(permit);
-        });
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection refuses to send without delay");
+        }
+        let (answer, peer) = (answer.clone(), Peer(address.ip()));
+        let answer = move |request| answer(peer, request);
+        let watcher = graceful.watcher();
+        if let Some(handshakes) = &handshakes {
+            let (handshakes, settings) = (Arc::clone(handshakes), Arc::clone(&settings));
+            let secure = secure(stream, handshakes, settings, answer, (watcher, shutdown.clone()));
+            tokio::spawn(async move {
+                secure.await;
+                drop(permit);
+            });
+        } else {
+            let patience = Duration::from_millis(settings.read_timeout_ms);
+            let connection =
+                watcher.watch(http1(Patient::new(stream, patience), &settings, answer));
+            tokio::spawn(async move {
+                ended(connection.await);
+                drop(permit);
+            });
+        }
     }
-    drop(listener);
+    drop(tcp);
     if tokio::time::timeout(SHUTDOWN_PATIENCE, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests under way did not end in time and are cut off");
+    }
+}
+
+/// One connection with TLS, from its first byte to its end.
+async fn secure<F, Fut, B>(
+    stream: TcpStream,
+    handshakes: Arc<Handshakes>,
+    settings: Arc<ListenerSettings>,
+    answer: F,
+    (watcher, mut shutdown): (Watcher, watch::Receiver<bool>),
+) where
+    F: Fn(hyper::Request<Incoming>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = hyper::Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static,
+{
+    let patience = Duration::from_millis(settings.read_timeout_ms);
+    let secured = tokio::select! {
+        // Boxed: what a handshake needs is given back before the connection is served.
+        secured = Box::pin(handshakes.shake(stream, patience)) => secured,
+        () = told_to_stop(&mut shutdown) => None,
+    };
+    drop(handshakes);
+    match secured {
+        None => {}
+        Some(Secured::Http1(stream)) => {
+            ended(Box::pin(watcher.watch(http1(stream, &settings, answer))).await);
+        }
+        Some(Secured::Http2(stream)) => {
+            Box::pin(http2::serve(stream, &settings, answer, shutdown)).await;
+            // Until here the shutdown of the whole waited for us.
+            drop(watcher);
+        }
+    }
+}
+
+fn ended(result: Result<(), hyper::Error>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended early");
     }
 }
 
@@ -74,29 +211,27 @@ async fn told_to_stop(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-fn connection<F, Fut>(
-    stream: TcpStream,
+fn http1<I, F, Fut, B>(
+    stream: I,
     settings: &ListenerSettings,
     answer: F,
-) -> impl GracefulConnection<Error = hyper::Error> + use<F, Fut>
+) -> impl GracefulConnection<Error = hyper::Error> + use<I, F, Fut, B>
 where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(hyper::Request<Incoming>) -> Fut + Send + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
+    Fut: Future<Output = hyper::Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
 {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection refuses to send without delay");
-    }
-    let read_timeout = Duration::from_millis(settings.read_timeout_ms);
     let service = service_fn(move |request| {
         let answering = answer(request);
         async move { Ok::<_, Infallible>(answering.await) }
     });
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(read_timeout)
+        .header_read_timeout(Duration::from_millis(settings.read_timeout_ms))
         .max_buf_size(settings.head_bytes_max.max(HEAD_BYTES_MIN))
         .max_headers(settings.headers_max)
-        .serve_connection(TokioIo::new(Patient::new(stream, read_timeout)), service)
+        .serve_connection(TokioIo::new(stream), service)
 }
 
 /// Why a body is not whole.

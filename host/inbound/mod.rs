@@ -3,15 +3,19 @@
 //! May call store and core, never the engine; it learns of finished work through a channel.
 //! Absent: a state change of a document, SQL, a guest.
 //!
-//! Reading order: `listener` (connections and their limits), `channel`, `callback` (the straight
+//! Reading order: `listener` (connections and their limits), `networks` (whom they come from), `channel`, `callback` (the straight
 //! line from bytes to ack), `orders` and their `view`, `operator` (health and metrics), `operate`
 //! (repair) with its `operate_query` and `operate_view`, `ready`, `sinks`, `alerts` and `reconcile` beside them, `plugins`
 //! (what is in force), `trials` with `statistics` (versions at work), `tokens`, `error` (the one place where an
-//! error becomes a status code).
+//! error becomes a status code), `status` (front ends that wait for an order).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::Deserialize;
+
+use listener::{http2, tls};
+use networks::{ForwardedBy, Networks};
 
 pub mod channel;
 
@@ -20,6 +24,8 @@ pub mod callback;
 pub mod error;
 
 pub mod listener;
+
+pub mod networks;
 
 pub mod operate;
 mod patient;
@@ -50,6 +56,8 @@ mod view;
 
 pub mod tokens;
 
+pub mod status;
+
 /// Settings of one listener. Each is a limit that holds before any cryptography.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +76,18 @@ pub struct ListenerSettings {
     pub connections_max: usize,
     /// Requests at once that are worked on.
     pub requests_max: usize,
+    /// Limits of one HTTP/2 connection.
+    #[serde(default)]
+    pub http2: http2::Settings,
+    /// What is presented; none for a listener in clear text.
+    #[serde(default)]
+    pub tls: Option<tls::Settings>,
+    /// Proxies that are believed when they say for whom they ask.
+    #[serde(default)]
+    pub trusted_proxies: Networks,
+    /// Where they say it.
+    #[serde(default)]
+    pub forwarded_by: ForwardedBy,
 }
 
 impl ListenerSettings {
@@ -84,6 +104,8 @@ impl ListenerSettings {
             ("read_timeout_ms", self.read_timeout_ms, 100, 60_000),
             ("connections_max", wide(self.connections_max), 1, 1 << 20),
             ("requests_max", wide(self.requests_max), 1, 1 << 20),
+            ("http2.streams_max", self.http2.streams_max.into(), 1, 1000),
+            ("http2.resets_max", self.http2.resets_max.into(), 1, 100_000),
         ] {
             if !(least..=most).contains(&found) {
                 return Err((field, format!("found {found}, expected {least} to {most}")));
@@ -98,4 +120,6 @@ impl ListenerSettings {
 pub struct Finished {
     /// The notification's id.
     pub notification: String,
+    /// Business and number of its order, which may have changed; `None` where there is none.
+    pub order: Option<Arc<(String, String)>>,
 }

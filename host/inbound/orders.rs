@@ -94,7 +94,7 @@ async fn show(
 
 impl Orders {
     /// An unknown business and a wrong token are told apart by nobody.
-    fn admit(&self, business: &str, headers: &HeaderMap) -> Result<(), Problem> {
+    pub(super) fn admit(&self, business: &str, headers: &HeaderMap) -> Result<(), Problem> {
         let tokens = self.businesses.get(business).ok_or(Problem::Unauthorized)?;
         match bearer(headers) {
             Some(token) if tokens.admit(token) => Ok(()),

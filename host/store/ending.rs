@@ -63,7 +63,8 @@ pub(crate) fn again(settling: &Settling) -> RowChange {
 /// Back to the start after a lost race, when the worker says: a processor can lose each one, with
 /// an expectation that never holds.
 pub(crate) fn lost(settling: &Settling) -> RowChange {
-    RowChange { due_at: Some(settling.settlement.due_at.max(settling.now)), ..again(settling) }
+    let due_at = Some(settling.settlement.due_at.max(settling.now));
+    RowChange { due_at, budget: Budget::Raced, ..again(settling) }
 }
 
 pub(crate) fn wait(

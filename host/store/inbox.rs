@@ -81,6 +81,8 @@ pub struct StoredNotification {
     pub attempts: i64,
     /// Of those, the ones before an operator's last replay.
     pub attempts_before: i64,
+    /// Races that it lost in a row.
+    pub races: i64,
     /// When an operator last had it run again.
     pub replayed_at: Option<Timestamp>,
     /// How often the gateway sent it.
@@ -133,6 +135,7 @@ impl StoredNotification {
             leased_until: time("leased_until_ms")?,
             attempts: row.try_get("attempts")?,
             attempts_before: row.try_get("attempts_before")?,
+            races: row.try_get("races")?,
             replayed_at: time("replayed_at_ms")?,
             seen: row.try_get("seen")?,
             last_seen_at: Timestamp::from_ms(row.try_get("last_seen_at_ms")?),
@@ -301,7 +304,7 @@ macro_rules! columns {
          body, headers, received_at_ms, state, due_at_ms, leased_until_ms, lease_owner, attempts, \
          seen, last_seen_at_ms, reason_code, reason_text, outcome, scratch, plugin, \
          finished_at_ms, attempts_before, replayed_at_ms, discarded_at_ms, archived_at_ms, \
-         history_id"
+         history_id, races"
     };
 }
 pub(crate) use columns;

@@ -9,7 +9,7 @@
 //! settling (`settlement`, `settle`, `verdict`, `ending`), claiming (`lease`, `held`) and delivering (`sinks`). One
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
 //! `attempt` (and `recorded`, what back-tests and statistics read of it), `calls`, `audit`; `order` looks
-//! at the first of them. What people may do is in `operators`,
+//! at the first of them, `standing` at where many orders stand. What people may do is in `operators`,
 //! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`;
 //! what is wrong, and whom to tell, in `alerts`, with `measures`; what bills are held against in `bills`;
 //! what is old is archived to files (`retention`), and
@@ -61,6 +61,8 @@ mod sinks;
 mod deliveries;
 
 mod order;
+
+mod standing;
 
 mod attempt;
 
@@ -150,5 +152,6 @@ pub use settlement::{
 pub use sinks::{
     DeliveryState, KeptDelivery, SinkHold, SinkRecord, SinkStanding, SinkStart, SinkStep,
 };
+pub use standing::{KnownOrder, STANDINGS_MAX, Standing};
 pub use store::Store;
 pub use tally::Tally;

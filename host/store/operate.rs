@@ -342,7 +342,7 @@ const CHANGE: Statement = Statement {
            replayed_at_ms = coalesce(v.anew_ms, inbox.replayed_at_ms), \
            attempts_before = case when v.anew_ms is null then inbox.attempts_before \
                else inbox.attempts end, \
-           discarded_at_ms = v.discarded_ms \
+           races = 0, discarded_at_ms = v.discarded_ms \
            from v where inbox.id = v.row_id returning id",
     suffix: "",
 };

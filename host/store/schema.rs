@@ -78,7 +78,7 @@ fn explain(error: MigrateError) -> StoreError {
 }
 
 /// Numbered, forward only, never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 13] = [
+const MIGRATIONS: [(i64, &str, &str); 14] = [
     (1, "inbox", include_str!("../../migrations/0001_inbox.sql")),
     (2, "documents", include_str!("../../migrations/0002_documents.sql")),
     (3, "history", include_str!("../../migrations/0003_history.sql")),
@@ -92,4 +92,5 @@ const MIGRATIONS: [(i64, &str, &str); 13] = [
     (11, "commits", include_str!("../../migrations/0011_commits.sql")),
     (12, "bulkhead", include_str!("../../migrations/0012_bulkhead.sql")),
     (16, "alerts", include_str!("../../migrations/0016_alerts.sql")),
+    (19, "races", include_str!("../../migrations/0019_races.sql")),
 ];

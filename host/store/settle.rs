@@ -301,6 +301,7 @@ fn cells(change: &RowChange) -> [Cell; 14] {
     let budget = match change.budget {
         Budget::Spent => None,
         Budget::Kept => Some("kept"),
+        Budget::Raced => Some("raced"),
         Budget::Anew => Some("anew"),
     };
     [
@@ -354,8 +355,10 @@ macro_rules! change {
              plugin = coalesce(v.new_plugin, inbox.plugin), finished_at_ms = v.new_finished_ms, \
              history_id = coalesce(v.new_history, inbox.history_id), \
              attempts_before = case when v.budget = 'anew' then inbox.attempts \
-                 when v.budget = 'kept' and inbox.attempts_before < inbox.attempts \
-                 then inbox.attempts_before + 1 else inbox.attempts_before end \
+                 when v.budget in ('kept', 'raced') \
+                     and inbox.attempts_before < inbox.attempts \
+                 then inbox.attempts_before + 1 else inbox.attempts_before end, \
+             races = case when v.budget = 'raced' then inbox.races + 1 else 0 end \
              from v where inbox.id = v.row_id and inbox.lease_owner = v.row_owner \
              and inbox.attempts = v.row_attempt and inbox.state ",
             $states,

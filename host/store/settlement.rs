@@ -128,8 +128,10 @@ pub enum AfterEnd {
 pub(crate) enum Budget {
     /// One: it failed.
     Spent,
-    /// Nothing: it waits for something else, or somebody else was first.
+    /// Nothing: it waits for something else.
     Kept,
+    /// Nothing, but that a race was lost is remembered.
+    Raced,
     /// What comes next begins with a whole one.
     Anew,
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tempfile::TempDir;
 
@@ -24,6 +24,8 @@ pub(crate) struct Host {
     flags: Vec<String>,
     /// Put before the binary: a shell that sets limits, or nothing.
     shell: Option<String>,
+    /// What it said when it began to listen.
+    said: Mutex<String>,
     child: Option<Child>,
 }
 
@@ -41,7 +43,7 @@ impl Host {
         let mut flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         flags.push(format!("store.url={url}"));
         flags.push(format!("sandbox.cache_dir={}", cache().join("code").display()));
-        Self { folder, flags, shell: None, child: None }
+        Self { folder, flags, shell: None, said: Mutex::default(), child: None }
     }
 
     /// Gives the host another configuration, from its next start on: what stands behind that of
@@ -107,7 +109,16 @@ impl Host {
                 panic!("the host did not start: {}", self.log());
             })
         };
-        Addresses { public: address("public="), private: address("private=") }
+        let addresses = Addresses { public: address("public="), private: address("private=") };
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = line;
+        addresses
+    }
+
+    /// Where front ends ask a host that listens for them.
+    pub(crate) fn status(&self) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = said.split_whitespace().find_map(|word| word.strip_prefix("status="));
+        format!("http://{}", found.expect("it listens for front ends"))
     }
 
     /// SIGKILL; afterwards no process of it runs.

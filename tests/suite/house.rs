@@ -28,6 +28,8 @@ pub(crate) struct House {
     child: Child,
     pub(crate) public: String,
     pub(crate) private: String,
+    /// Where front ends ask; empty where they may not.
+    pub(crate) status: String,
     folder: TempDir,
     flags: Vec<String>,
     pub(crate) http: reqwest::Client,
@@ -96,8 +98,9 @@ impl House {
             })
         };
         let (public, private) = (address("public="), address("private="));
+        let status = if line.contains("status=") { address("status=") } else { String::new() };
         let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
-        Self { child, public, private, folder, flags, http }
+        Self { child, public, private, status, folder, flags, http }
     }
 
     /// Ends the server as a power cut would.

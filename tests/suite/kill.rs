@@ -142,9 +142,10 @@ impl Field {
         let orders = self.load.hold_against(&self.url).await;
         let acknowledged = self.load.acknowledged();
         let sent = self.hold_sink_against(orders).await;
+        let (_, messages, _) = self.load.books();
         eprintln!(
-            "kill test, seed {}: {what}, {} hosts, {orders} orders, {acknowledged} acknowledged \
-             callbacks, {} declined, {sent} events sent",
+            "kill test, seed {}: {what}, {} hosts, {orders} orders, {messages} messages, {acknowledged} \
+             acknowledged callbacks, {} declined, {sent} events sent",
             self.seed,
             self.hosts.len(),
             self.load.declined(),

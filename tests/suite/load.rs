@@ -10,7 +10,7 @@ use callgate_store::{Counts, DocumentRef, Effect, OrderView, Settings, Store};
 use callgate_trigger::cases::Stage;
 use callgate_trigger::channel::Channel;
 use callgate_trigger::draw::Draw;
-use callgate_trigger::message::{Message, Notice, Sending};
+use callgate_trigger::message::{Flaw, Message, Notice, Sending};
 use callgate_trigger::purchase::Purchase;
 use serde_json::json;
 
@@ -45,6 +45,8 @@ pub(crate) struct Load {
     acknowledged: AtomicU64,
     /// Posts that were answered, but not with success.
     declined: AtomicU64,
+    /// Forgeries that were answered with success.
+    believed: AtomicU64,
     books: Mutex<BTreeMap<String, Noted>>,
 }
 
@@ -60,6 +62,7 @@ impl Load {
             stop: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
             declined: AtomicU64::new(0),
+            believed: AtomicU64::new(0),
             books: Mutex::new(BTreeMap::new()),
         })
     }
@@ -132,6 +135,9 @@ impl Load {
         if !late {
             self.register(&told, &mut draw).await;
         }
+        if index.is_multiple_of(7) {
+            self.forge(&told, &mut draw).await;
+        }
         for (notice, times) in &told.notices {
             for _ in 0..*times {
                 self.post_until_acknowledged((notice, &order_no), &mut draw).await;
@@ -140,6 +146,32 @@ impl Load {
         if late {
             self.register(&told, &mut draw).await;
         }
+    }
+
+    /// Tells of a payment under a key that nobody knows. A host that is dead believes nothing.
+    async fn forge(&self, told: &Told, draw: &mut Draw) {
+        let Some(host) = self.any_host(draw) else { return };
+        let notice = told.stage.payment(&told.purchase, draw);
+        let forged = notice.sign(keys().0, Sending::flawed(now(), Flaw::WrongKey), draw);
+        if self.post(&host, &forged.expect("a message")).await {
+            self.believed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What the books hold: orders, messages with ids of their own, posts answered with success.
+    pub(crate) fn books(&self) -> (i64, i64, i64) {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = |(orders, messages, posts): (i64, i64, i64), noted: &Noted| {
+            let more = i64::try_from(noted.messages).unwrap_or(i64::MAX);
+            let posts = posts.saturating_add(noted.acknowledged);
+            (orders.saturating_add(1), messages.saturating_add(more), posts)
+        };
+        books.values().fold((0, 0, 0), sum)
+    }
+
+    /// Forgeries that were answered with success.
+    pub(crate) fn believed(&self) -> u64 {
+        self.believed.load(Ordering::Relaxed)
     }
 
     async fn register(&self, told: &Told, draw: &mut Draw) {
@@ -214,6 +246,7 @@ impl Load {
             tokio::time::sleep(BETWEEN_TRIES).await;
         }
         assert_eq!(counts, Counts::default(), "seed {}: this is left undone", self.seed);
+        assert_eq!(self.believed(), 0, "seed {}: forgeries were believed", self.seed);
         let books = self.books.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (order_no, noted) in &books {
             let seed = self.seed;

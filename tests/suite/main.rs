@@ -93,4 +93,14 @@ mod calls;
 
 mod endpoint_tls;
 
+mod front;
+
+mod status;
+
+mod status_tokens;
+
+mod status_crowd;
+
+mod browser;
+
 mod tidy;

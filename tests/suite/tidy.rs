@@ -107,7 +107,7 @@ fn every_reason_code_is_documented() {
             let Some((room, rest)) = piece.split_once('.') else { continue };
             let rooms = [
                 "gateway", "order", "store", "sandbox", "engine", "inbound", "route", "private",
-                "plugin", "after", "package", "calls", "bulkhead",
+                "plugin", "after", "package", "calls", "bulkhead", "status",
             ];
             let word = !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase() || c == '-');
             if rooms.contains(&room) && word && !documented.contains(&format!("`{piece}`")) {

@@ -128,9 +128,11 @@ fn between(text: &str, name: &str, tables: &str) -> Option<String> {
     Some(format!("{before}{begin}\n{tables}\n{end}{after}"))
 }
 
-const TARGETS: [Target; 3] = [
+const TARGETS: [Target; 5] = [
     Target { name: "verify", package: "callgate-trigger", quick: &["--quick"] },
     Target { name: "commit", package: "callgate-store", quick: &["--quick"] },
+    Target { name: "call", package: "callgate-sandbox", quick: &["--quick"] },
+    Target { name: "neighbour", package: "callgate", quick: &["seconds=5"] },
     Target { name: "line", package: "callgate", quick: &["--quick"] },
 ];
 

@@ -22,6 +22,8 @@ mod postgres;
 
 mod nats;
 
+mod chromium;
+
 mod clients;
 
 mod audit;

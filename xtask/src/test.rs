@@ -5,13 +5,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::{clients, nats, plugins, postgres, workspace};
+use crate::{chromium, clients, nats, plugins, postgres, workspace};
 
 /// Formats, lints, guests, tests on both databases, and a fixed number of fuzz inputs.
 pub(crate) fn run() -> anyhow::Result<()> {
     let built = plugins::build()?;
     let postgres = postgres::find_or_install()?;
     let nats = nats::find_or_install()?;
+    let browser = chromium::find_or_install()?;
     let clients = clients::find_or_install();
     let mut totals = Totals::default();
     for folder in [".", "plugins", "tests/fuzz"] {
@@ -35,6 +36,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     if let Some(program) = nats {
         host.env("CALLGATE_TEST_NATS", program);
+    }
+    if let Some(browser) = browser {
+        browser.announce(&mut host);
     }
     clients.announce(&mut host);
     totals.count(&mut host)?;

@@ -1,10 +1,48 @@
 //! One call to the operator calls of a server.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::Args;
 use reqwest::Url;
 use serde_json::{Map, Value};
+
+/// Which server, and as whom. The token comes from the environment or a file: what stands on the
+/// command line is read by everybody on the machine.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Server {
+    /// The private listener, such as http://127.0.0.1:8081.
+    #[arg(long, env = "CALLGATE_OPERATOR_URL")]
+    url: String,
+    /// A file with an operator's bearer token; else it is taken from CALLGATE_OPERATOR_TOKEN.
+    #[arg(long, env = "CALLGATE_OPERATOR_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl Server {
+    pub(in crate::cli) fn calls(&self) -> anyhow::Result<Calls> {
+        Calls::within(&self.url, self.token()?, PATIENCE)
+    }
+
+    /// For calls that have something compiled, which may take minutes.
+    pub(in crate::cli) fn patient(&self) -> anyhow::Result<Calls> {
+        Calls::within(&self.url, self.token()?, COMPILING)
+    }
+
+    fn token(&self) -> anyhow::Result<String> {
+        let Some(file) = &self.token_file else {
+            let token = std::env::var_os(TOKEN).and_then(|token| token.into_string().ok());
+            return token.with_context(|| {
+                format!("who asks? Put an operator's token into {TOKEN}, or give --token-file FILE")
+            });
+        };
+        let text = fs::read_to_string(file)
+            .with_context(|| format!("--token-file: {} cannot be read", file.display()))?;
+        Ok(text.trim().to_owned())
+    }
+}
 
 /// Speaks to a server as an operator.
 #[derive(Debug)]
@@ -15,16 +53,7 @@ pub(in crate::cli) struct Calls {
 }
 
 impl Calls {
-    pub(in crate::cli) fn new(url: &str, token: &str) -> anyhow::Result<Self> {
-        Self::within(url, token, PATIENCE)
-    }
-
-    /// For calls that have something compiled, which may take minutes.
-    pub(in crate::cli) fn patient(url: &str, token: &str) -> anyhow::Result<Self> {
-        Self::within(url, token, COMPILING)
-    }
-
-    fn within(url: &str, token: &str, patience: Duration) -> anyhow::Result<Self> {
+    fn within(url: &str, token: String, patience: Duration) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .timeout(patience)
             .redirect(reqwest::redirect::Policy::none())
@@ -33,7 +62,7 @@ impl Calls {
             .context("the HTTP client cannot be made")?;
         let base = Url::parse(url).with_context(|| format!("--url: `{url}` is no URL"))?;
         anyhow::ensure!(!base.cannot_be_a_base(), "--url: `{url}` is no http URL");
-        Ok(Self { http, base, token: token.to_owned() })
+        Ok(Self { http, base, token })
     }
 
     pub(in crate::cli) async fn get(
@@ -90,3 +119,6 @@ const COMPILING: Duration = Duration::from_secs(300);
 
 /// Longer than any call should take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The variable with the token.
+const TOKEN: &str = "CALLGATE_OPERATOR_TOKEN";

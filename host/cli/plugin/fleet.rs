@@ -9,18 +9,14 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::table;
-use crate::cli::operate::call::Calls;
+use crate::cli::operate::call::{Calls, Server};
 use crate::cli::print;
 
 /// Which server, and as whom.
 #[derive(Debug, Args)]
 pub(super) struct At {
-    /// The private listener, such as http://127.0.0.1:8081.
-    #[arg(long, env = "CALLGATE_OPERATOR_URL")]
-    url: String,
-    /// An operator's bearer token.
-    #[arg(long, env = "CALLGATE_OPERATOR_TOKEN", hide_env_values = true)]
-    token: String,
+    #[command(flatten)]
+    server: Server,
     /// Print the answer's JSON instead of a text.
     #[arg(long)]
     json: bool,
@@ -159,7 +155,7 @@ impl std::str::FromStr for Which {
 
 impl At {
     pub(super) fn calls(&self) -> anyhow::Result<Calls> {
-        Calls::patient(&self.url, &self.token)
+        self.server.patient()
     }
 
     pub(super) fn show(&self, answer: &Value, text: impl FnOnce(&Value) -> String) -> ExitCode {

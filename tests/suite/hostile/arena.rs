@@ -280,5 +280,7 @@ async fn no_attack_harms_server_or_neighbour_on_postgres() {
 /// How often everything happens again once memory was looked at.
 const ROUNDS: usize = 2;
 
-/// What may come and go between two looks: each of the eight slots may keep 4 MiB.
+/// What may come and go between two looks: each of the eight slots may keep 4 MiB, and SQLite's
+/// caches fill with pages of what is stored, up to their bound. Beside PostgreSQL, where no page is
+/// kept, memory stays where it is, however many rounds there are.
 const GROWTH_KIB: u64 = 48 << 10;

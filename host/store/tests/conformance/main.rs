@@ -33,6 +33,8 @@ mod weighing;
 
 mod registering;
 
+mod standing;
+
 mod delivering;
 
 mod opening;
@@ -132,6 +134,7 @@ stories! {
         a_meaning_advances_its_order_once
         two_messages_of_one_meaning_in_one_group_advance_once
         a_version_that_was_lost_is_run_again_and_wins
+        races_that_are_lost_are_counted_until_something_else_happens
         an_expectation_that_fails_leaves_nothing_behind
         a_document_that_was_read_must_still_hold
         of_two_jobs_that_write_one_document_the_second_loses
@@ -165,6 +168,10 @@ stories! {
         a_parked_notification_is_due_when_its_wait_is_over
         registering_and_parking_on_two_hosts_never_miss_each_other
         an_order_shows_everything_about_itself;
+    standing:
+        orders_stand_where_they_were_left_under_every_name
+        another_host_sees_what_changed_and_nothing_else
+        an_order_is_as_registered_until_its_state_changes;
     delivering:
         a_sink_begins_with_the_first_event_or_with_the_next
         one_host_at_a_time_delivers_to_a_sink

@@ -91,6 +91,26 @@ pub(crate) async fn a_version_that_was_lost_is_run_again_and_wins(house: &House)
     assert_eq!(settle(&store, settling, 4).await, done("TO_BE_DELIVERED", 3, 1));
 }
 
+pub(crate) async fn races_that_are_lost_are_counted_until_something_else_happens(house: &House) {
+    let store = house.open().await;
+    register(&store, "o1").await;
+    let id = accept(&store, payment("d1", "o1", "t1"), 1).await;
+    let races = async || store.notification(&id).await.unwrap().unwrap().races;
+    for lost in 1..=3 {
+        let job = claim_one(&store, "w", 2).await;
+        assert_eq!(job.stored.races, lost - 1);
+        house.execute("update documents set version = version + 1").await;
+        assert_eq!(settle(&store, settlement(&job, paid(&job)), 2).await, Settled::Conflict);
+        assert_eq!(races().await, lost);
+    }
+    // What waits for something else has lost no race, and a claim alone is none.
+    let job = claim_one(&store, "w", 2).await;
+    settle(&store, settlement(&job, Outcome::Defer(reason("later"))), 3).await;
+    assert_eq!(races().await, 0);
+    let stored = store.notification(&id).await.unwrap().unwrap();
+    assert_eq!((stored.attempts, stored.attempts_before), (4, 4));
+}
+
 pub(crate) async fn an_expectation_that_fails_leaves_nothing_behind(house: &House) {
     let store = house.open().await;
     register(&store, "o1").await;

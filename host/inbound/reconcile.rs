@@ -124,9 +124,12 @@ async fn reconcile(
                 .map(|finding| finding_json(row, finding, answer.filter(|_| missing(finding)))),
         );
     }
-    if repair {
-        tracing::info!(who, channel = channel.name.as_str(), rows = rows.len(), asked = ?asked,
-            why = why.as_deref(), "an operator has missing callbacks asked about");
+    // Where nothing was missing, nothing was done.
+    if !asked.is_empty() {
+        let result = format!("{} rows of a bill, asked: {}", rows.len(), json!(asked));
+        let (act, why) = ("reconcile.repair", why.as_deref().unwrap_or_default());
+        let act = (act, channel.name.as_str(), result);
+        operator.store.note_act(act, (who, why), operator.clock.now()).await?;
     }
     Ok(Json(json!({ "findings": shown, "asked": asked })).into_response())
 }

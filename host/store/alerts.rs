@@ -348,7 +348,8 @@ impl Store {
             | Done::Start(_)
             | Done::Cancel(_)
             | Done::Step(_)
-            | Done::Plugin(_)) => Err(astray(&other)),
+            | Done::Plugin(_)
+            | Done::Noted) => Err(astray(&other)),
         }
     }
 }

@@ -128,6 +128,7 @@ pub(crate) enum Operating {
     Step(Step),
     Plugin(PluginWork),
     Alert(Box<AlertWork>),
+    Note(AuditEntry),
 }
 
 /// What came of it.
@@ -139,6 +140,7 @@ pub(crate) enum Done {
     Step(Option<Stepped>),
     Plugin(PluginDone),
     Alert(AlertDone),
+    Noted,
 }
 
 /// Does what operators want, one after the other; also says how many notifications are due by it.
@@ -160,6 +162,10 @@ pub(crate) async fn run(
             Operating::Step(step) => Done::Step(replays::step(connection, dialect, step).await?),
             Operating::Plugin(work) => Done::Plugin(plugins::run(connection, dialect, work).await?),
             Operating::Alert(work) => Done::Alert(alerts::run(connection, dialect, work).await?),
+            Operating::Note(entry) => {
+                audit::insert(connection, std::slice::from_ref(entry)).await?;
+                Done::Noted
+            }
         };
         freed = freed.saturating_add(match &done {
             Done::Act(Acted::Done { .. }) => 1,
@@ -169,7 +175,8 @@ pub(crate) async fn run(
             | Done::Cancel(_)
             | Done::Step(None)
             | Done::Plugin(_)
-            | Done::Alert(_) => 0,
+            | Done::Alert(_)
+            | Done::Noted => 0,
         });
         answers.push(done);
     }

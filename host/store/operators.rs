@@ -41,7 +41,7 @@ impl Store {
             | Done::Cancel(_)
             | Done::Step(_)
             | Done::Plugin(_)
-            | Done::Alert(_)) => Err(astray(&other)),
+            | Done::Alert(_) | Done::Noted) => Err(astray(&other)),
         }
     }
 
@@ -75,6 +75,40 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Found>, StoreError> {
         filter::search(self.readers(), filter, before, limit).await
+    }
+
+    /// Writes down an act of an operator that changes nothing in the store by itself: what was done,
+    /// to what, and what came of it; then who and why.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for a name or a reason that is empty or too long, else as the
+    /// database fails.
+    pub async fn note_act(
+        &self,
+        (act, target, result): (&str, &str, String),
+        (who, why): (&str, &str),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        check_words(who, why)?;
+        let entry = AuditEntry {
+            id: self.new_id(now),
+            at: now,
+            who: who.to_owned(),
+            act: act.to_owned(),
+            target: target.to_owned(),
+            why: why.to_owned(),
+            result,
+        };
+        let operating = Operating::Note(entry);
+        match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
+            Done::Noted => Ok(()),
+            other @ (Done::Act(_)
+            | Done::Start(_)
+            | Done::Cancel(_)
+            | Done::Step(_)
+            | Done::Plugin(_)
+            | Done::Alert(_)) => Err(astray(&other)),
+        }
     }
 
     /// What operators did, newest first.
@@ -184,7 +218,7 @@ impl Store {
             | Done::Cancel(_)
             | Done::Step(_)
             | Done::Plugin(_)
-            | Done::Alert(_)) => Err(astray(&other)),
+            | Done::Alert(_) | Done::Noted) => Err(astray(&other)),
         }
     }
 
@@ -215,7 +249,7 @@ impl Store {
             | Done::Start(_)
             | Done::Step(_)
             | Done::Plugin(_)
-            | Done::Alert(_)) => Err(astray(&other)),
+            | Done::Alert(_) | Done::Noted) => Err(astray(&other)),
         }
     }
 
@@ -254,7 +288,7 @@ impl Store {
             | Done::Start(_)
             | Done::Cancel(_)
             | Done::Plugin(_)
-            | Done::Alert(_)) => Err(astray(&other)),
+            | Done::Alert(_) | Done::Noted) => Err(astray(&other)),
         }
     }
 

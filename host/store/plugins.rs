@@ -246,7 +246,8 @@ impl Store {
             | Done::Start(_)
             | Done::Cancel(_)
             | Done::Step(_)
-            | Done::Alert(_)) => Err(astray(&other)),
+            | Done::Alert(_)
+            | Done::Noted) => Err(astray(&other)),
         }
     }
 

@@ -33,6 +33,8 @@ mod alerts;
 
 mod monitoring;
 
+mod reconcile;
+
 mod discreet;
 mod sinks;
 

@@ -341,15 +341,8 @@ impl Store {
         work: AlertWork,
     ) -> Result<AlertDone, StoreError> {
         let operating = Operating::Alert(Box::new(work));
-        match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
-            Done::Alert(done) => Ok(done),
-            other @ (Done::Act(_)
-            | Done::Start(_)
-            | Done::Cancel(_)
-            | Done::Step(_)
-            | Done::Plugin(_)
-            | Done::Certificates(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Alert(done) = done { Ok(done) } else { Err(astray(&done)) }
     }
 }
 

@@ -101,15 +101,8 @@ impl Store {
 
     async fn certificate_work(&self, work: CertificateWork) -> Result<CertificateDone, StoreError> {
         let operating = Box::new(Operating::Certificates(work));
-        match self.ask(|reply| Operation::Operate(operating, reply)).await? {
-            Done::Certificates(done) => Ok(done),
-            other @ (Done::Act(_)
-            | Done::Start(_)
-            | Done::Cancel(_)
-            | Done::Step(_)
-            | Done::Plugin(_)
-            | Done::Alert(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(operating, reply)).await?;
+        if let Done::Certificates(done) = done { Ok(done) } else { Err(astray(&done)) }
     }
 }
 

@@ -130,6 +130,7 @@ pub(crate) enum Operating {
     Plugin(PluginWork),
     Alert(Box<AlertWork>),
     Certificates(CertificateWork),
+    Note(AuditEntry),
 }
 
 /// What came of it.
@@ -142,6 +143,7 @@ pub(crate) enum Done {
     Plugin(PluginDone),
     Alert(AlertDone),
     Certificates(CertificateDone),
+    Noted,
 }
 
 /// Does what operators want, one after the other; also says how many notifications are due by it.
@@ -166,6 +168,10 @@ pub(crate) async fn run(
             Operating::Certificates(work) => {
                 Done::Certificates(certificates::run(connection, work).await?)
             }
+            Operating::Note(entry) => {
+                audit::insert(connection, std::slice::from_ref(entry)).await?;
+                Done::Noted
+            }
         };
         freed = freed.saturating_add(match &done {
             Done::Act(Acted::Done { .. }) => 1,
@@ -176,7 +182,8 @@ pub(crate) async fn run(
             | Done::Step(None)
             | Done::Plugin(_)
             | Done::Alert(_)
-            | Done::Certificates(_) => 0,
+            | Done::Certificates(_)
+            | Done::Noted => 0,
         });
         answers.push(done);
     }

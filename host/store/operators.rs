@@ -35,15 +35,8 @@ impl Store {
         check_words(&instruction.who, &instruction.why)?;
         let audit_id = self.new_id(now);
         let operating = Operating::Act { instruction, audit_id, now };
-        match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
-            Done::Act(acted) => Ok(acted),
-            other @ (Done::Start(_)
-            | Done::Cancel(_)
-            | Done::Step(_)
-            | Done::Plugin(_)
-            | Done::Alert(_)
-            | Done::Certificates(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Act(acted) = done { Ok(acted) } else { Err(astray(&done)) }
     }
 
     /// A notification with its attempts and what operators did to it.
@@ -76,6 +69,33 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Found>, StoreError> {
         filter::search(self.readers(), filter, before, limit).await
+    }
+
+    /// Writes down an act of an operator that changes nothing in the store by itself: what was done,
+    /// to what, and what came of it; then who and why.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for a name or a reason that is empty or too long, else as the
+    /// database fails.
+    pub async fn note_act(
+        &self,
+        (act, target, result): (&str, &str, String),
+        (who, why): (&str, &str),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        check_words(who, why)?;
+        let entry = AuditEntry {
+            id: self.new_id(now),
+            at: now,
+            who: who.to_owned(),
+            act: act.to_owned(),
+            target: target.to_owned(),
+            why: why.to_owned(),
+            result,
+        };
+        let operating = Operating::Note(entry);
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Noted = done { Ok(()) } else { Err(astray(&done)) }
     }
 
     /// What operators did, newest first.
@@ -179,15 +199,8 @@ impl Store {
             next_at: now,
         };
         let operating = Operating::Start(Starting { replay, filter: text });
-        match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
-            Done::Start(replay) => Ok(replay),
-            other @ (Done::Act(_)
-            | Done::Cancel(_)
-            | Done::Step(_)
-            | Done::Plugin(_)
-            | Done::Alert(_)
-            | Done::Certificates(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Start(replay) = done { Ok(replay) } else { Err(astray(&done)) }
     }
 
     /// Stops a replay of many; `words` are who and why.
@@ -211,15 +224,8 @@ impl Store {
             result: String::new(),
         };
         let operating = Operating::Cancel(Cancelling { entry });
-        match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
-            Done::Cancel(cancelled) => Ok(cancelled),
-            other @ (Done::Act(_)
-            | Done::Start(_)
-            | Done::Step(_)
-            | Done::Plugin(_)
-            | Done::Alert(_)
-            | Done::Certificates(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Cancel(cancelled) = done { Ok(cancelled) } else { Err(astray(&done)) }
     }
 
     /// When the next step of a replay is due; `None` where none is running.
@@ -251,15 +257,8 @@ impl Store {
         };
         let next = next(self.readers(), &replay).await?;
         let operating = Operating::Step(Step { replay, next, now });
-        match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
-            Done::Step(stepped) => Ok(stepped),
-            other @ (Done::Act(_)
-            | Done::Start(_)
-            | Done::Cancel(_)
-            | Done::Plugin(_)
-            | Done::Alert(_)
-            | Done::Certificates(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Step(stepped) = done { Ok(stepped) } else { Err(astray(&done)) }
     }
 
     /// One replay of many; `None` where there is no such replay.

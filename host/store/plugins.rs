@@ -240,15 +240,8 @@ impl Store {
         work: PluginWork,
     ) -> Result<PluginDone, StoreError> {
         let operating = Operating::Plugin(work);
-        match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
-            Done::Plugin(done) => Ok(done),
-            other @ (Done::Act(_)
-            | Done::Start(_)
-            | Done::Cancel(_)
-            | Done::Step(_)
-            | Done::Alert(_)
-            | Done::Certificates(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Plugin(done) = done { Ok(done) } else { Err(astray(&done)) }
     }
 
     pub(in crate::plugins) fn entry(

@@ -1,6 +1,7 @@
 //! Certificates that are renewed while callbacks come: nobody notices but who connects anew.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use super::authority::{Authority, read_pair, tls_toml};
 use super::client::{Terms, http1_bytes, notice, post, success};
 use super::terms::authority;
-use crate::house::{now, plugins_toml, write_configuration};
+use crate::house::{House, now, plugins_toml, write_configuration};
 
 /// A server inside the test.
 struct Inside {
@@ -47,11 +48,28 @@ impl Inside {
         self.server.tls[0].replace(&settings, now())
     }
 
-    /// The certificate that who connects now sees.
     async fn shown(&self, authority: &Authority) -> CertificateDer<'static> {
-        let stream = Terms::new(authority.roots()).connect(&self.address()).await.expect("good");
-        stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone().into_owned()
+        shown(&self.address(), authority).await
     }
+}
+
+/// The certificate that who connects now sees.
+async fn shown(address: &str, authority: &Authority) -> CertificateDer<'static> {
+    let stream = Terms::new(authority.roots()).connect(address).await.expect("a handshake");
+    stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone().into_owned()
+}
+
+/// Waits until who connects sees the certificate of the file.
+async fn shown_when(address: &str, authority: &Authority, folder: &Path) {
+    let wanted = read_pair(folder, "server").0.remove(0);
+    while shown(address, authority).await != wanted {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn hang_up(house: &House) {
+    let id = house.id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &id]).status().expect("kill runs").success());
 }
 
 fn configuration(folder: &Path) -> Config {
@@ -164,6 +182,44 @@ async fn certificates_change_under_load_and_no_callback_is_lost() {
     let answered = load.stop().await;
     println!("{RENEWALS} renewals, {answered} callbacks, none lost");
     inside.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_takes_new_certificates_on_a_signal_and_keeps_what_works() {
+    let (authority, keys) = authority();
+    let tls = tls_toml(keys.path(), "server");
+    let flags = ["reload.watch_ms=0"];
+    let Some(house) = House::start_with_flags(&tls, &flags) else { return };
+    let load = Load::start(&house.public, &Terms::new(authority.roots()));
+    for _ in 0..RENEWALS {
+        load.answered(10).await;
+        authority.signs(keys.path(), "server", "localhost");
+        hang_up(&house);
+        shown_when(&house.public, &authority, keys.path()).await;
+    }
+    let works = shown(&house.public, &authority).await;
+    authority.signs(keys.path(), "other", "localhost");
+    std::fs::copy(keys.path().join("other.key"), keys.path().join("server.key")).expect("a copy");
+    hang_up(&house);
+    while !house.log().contains("is not that of the first certificate") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    load.answered(10).await;
+    assert_eq!(shown(&house.public, &authority).await, works);
+    println!("{RENEWALS} signals, {} callbacks, none lost", load.stop().await);
+    assert!(house.stop(), "it ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_certificates_are_seen_without_a_signal() {
+    let (authority, keys) = authority();
+    let tls = tls_toml(keys.path(), "server");
+    let flags = ["reload.watch_ms=100"];
+    let Some(house) = House::start_with_flags(&tls, &flags) else { return };
+    for _ in 0..3 {
+        authority.signs(keys.path(), "server", "localhost");
+        shown_when(&house.public, &authority, keys.path()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

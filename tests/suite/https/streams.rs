@@ -174,7 +174,7 @@ async fn a_head_that_goes_on_and_on_is_cut_off() {
     while none.write(CONTINUATION, 0, 1, &[]).await.is_ok() {
         sent = sent.saturating_add(1);
         assert!(sent < 1_000_000, "nothing stops it");
-        if sent % 100 == 0 {
+        if sent.is_multiple_of(100) {
             tokio::task::yield_now().await;
         }
     }

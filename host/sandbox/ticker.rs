@@ -29,7 +29,8 @@ impl Ticker {
         let tick = move || {
             let mut idle = 0;
             while !seen.gone.load(Ordering::SeqCst) {
-                thread::sleep(TICK);
+                // Woken early it ticks early, which hurries nobody.
+                thread::park_timeout(TICK);
                 match engine.upgrade() {
                     Some(engine) => engine.increment_epoch(),
                     None => break,

@@ -301,14 +301,12 @@ struct Failed {
 }
 
 fn fault(error: rusqlite::Error) -> sqlx::Error {
-    match error {
-        rusqlite::Error::SqliteFailure(failure, words) => {
-            let words = words.unwrap_or_else(|| failure.to_string());
-            let code = failure.extended_code.to_string();
-            sqlx::Error::Database(Box::new(Failed { code, words }))
-        }
-        other => sqlx::Error::Protocol(other.to_string()),
-    }
+    let rusqlite::Error::SqliteFailure(failure, words) = error else {
+        return sqlx::Error::Protocol(error.to_string());
+    };
+    let words = words.unwrap_or_else(|| failure.to_string());
+    let code = failure.extended_code.to_string();
+    sqlx::Error::Database(Box::new(Failed { code, words }))
 }
 
 impl fmt::Display for Failed {

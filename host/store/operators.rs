@@ -41,7 +41,8 @@ impl Store {
             | Done::Cancel(_)
             | Done::Step(_)
             | Done::Plugin(_)
-            | Done::Alert(_) | Done::Noted) => Err(astray(&other)),
+            | Done::Alert(_)
+            | Done::Noted) => Err(astray(&other)),
         }
     }
 
@@ -218,7 +219,8 @@ impl Store {
             | Done::Cancel(_)
             | Done::Step(_)
             | Done::Plugin(_)
-            | Done::Alert(_) | Done::Noted) => Err(astray(&other)),
+            | Done::Alert(_)
+            | Done::Noted) => Err(astray(&other)),
         }
     }
 
@@ -249,7 +251,8 @@ impl Store {
             | Done::Start(_)
             | Done::Step(_)
             | Done::Plugin(_)
-            | Done::Alert(_) | Done::Noted) => Err(astray(&other)),
+            | Done::Alert(_)
+            | Done::Noted) => Err(astray(&other)),
         }
     }
 
@@ -288,7 +291,8 @@ impl Store {
             | Done::Start(_)
             | Done::Cancel(_)
             | Done::Plugin(_)
-            | Done::Alert(_) | Done::Noted) => Err(astray(&other)),
+            | Done::Alert(_)
+            | Done::Noted) => Err(astray(&other)),
         }
     }
 

@@ -153,7 +153,10 @@ async fn every_difference(day: &Day, write: impl Fn(&Day, &[Line]) -> PathBuf) {
     assert!(shown.contains("2 missing-callback\n") && shown.contains("1 not-in-bill\n"), "{shown}");
     // A server without keys to ask with says so, and the wish stands in the audit.
     let (code, report) = day.report(&bill, &["--repair", "--why", "the bill of the day"]);
-    assert_eq!((code, report["asked"].as_object().map(|asked| !asked.is_empty())), (Some(1), Some(true)));
+    assert_eq!(
+        (code, report["asked"].as_object().map(|asked| !asked.is_empty())),
+        (Some(1), Some(true))
+    );
     let audit = callgate(&["operate", "--url", &day.house.private, "--token", OPERATOR, "audit"]);
     let audit = String::from_utf8(audit.stdout).expect("text");
     assert!(audit.contains("reconcile.repair") && audit.contains("the bill of the day"), "{audit}");
@@ -189,12 +192,8 @@ async fn many_rows_go_in_many_calls_and_agree() {
     let (code, report) = day.report(&day.alipay(&lines), &[]);
     assert_eq!((code, &report["agrees"]), (Some(0), &json!(true)), "{report:#}");
     // The same orders again and again: more than one call takes.
-    let many: Vec<Line> = (0..700)
-        .map(|n| {
-            let Line { purchase, minor } = &lines[n % 3];
-            Line { purchase: purchase.clone(), minor: *minor }
-        })
-        .collect();
+    let again = |line: &Line| Line { purchase: line.purchase.clone(), minor: line.minor };
+    let many: Vec<Line> = lines.iter().cycle().take(700).map(again).collect();
     let (code, report) = day.report(&day.alipay(&many), &[]);
     assert_eq!((code, &report["rows"]["payments"]), (Some(0), &json!(700)), "{report:#}");
 }
@@ -224,6 +223,7 @@ async fn what_cannot_be_compared_has_a_status_of_its_own() {
     let date = date.split(' ').next().expect("a day");
     let (code, report) = day.report(&day.wechat(&[]), &["--date", date]);
     assert_eq!((code, &report["differences"]["not-in-bill"]), (Some(1), &json!(1)), "{report:#}");
-    let wrong = ["--bill", "x", "--channel", "nobody", "--url", "http://127.0.0.1:1", "--token", "x"];
+    let wrong =
+        ["--bill", "x", "--channel", "nobody", "--url", "http://127.0.0.1:1", "--token", "x"];
     assert_eq!(callgate(&[&["reconcile"], &wrong[..]].concat()).status.code(), Some(2));
 }

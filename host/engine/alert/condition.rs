@@ -143,7 +143,8 @@ impl Kind {
                  limit {limit} %"
             ),
             Self::ReloadRefused => {
-                "the configuration was changed and is refused; the old one stays in force".to_owned()
+                "the configuration was changed and is refused; the old one stays in force"
+                    .to_owned()
             }
         }
     }

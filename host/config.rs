@@ -5,7 +5,8 @@
 //!
 //! Reading order: this file, `source` (layers and merging), `secrets` (`x_file`, `x_env`),
 //! `listeners`, `channels`, `fronts`, `plugins`, `packages` (whose keys sign plugins, and for
-//! what), `endpoints`, `sinks`, `alerts`.
+//! what), `endpoints`, `sinks`, `alerts`; `files` (which files it was read from), `shape` (what
+//! differs between two), `reload`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,13 +41,30 @@ mod listeners;
 
 mod secrets;
 
+mod error;
+
+pub mod files;
+
+mod shape;
+
+pub mod reload;
+
 mod source;
 
+pub use error::ConfigError;
+pub use files::Files;
+pub use shape::Shape;
 pub use source::{Layers, default_text};
 
 /// The whole configuration, checked.
 #[derive(Debug)]
 pub struct Config {
+    /// Where it was read, to read it again.
+    pub layers: Layers,
+    /// The files that it was read from.
+    pub files: Files,
+    /// What was set to what.
+    pub shape: Shape,
     /// The folder that relative paths start from.
     pub folder: PathBuf,
     /// The listener for gateways.
@@ -71,6 +89,10 @@ pub struct Config {
     pub fleet: engine::fleet::Settings,
     /// The log.
     pub log: telemetry::Settings,
+    /// When all this is read again.
+    pub reload: reload::Settings,
+    /// Keys that the gateways hand out, and when keys end.
+    pub keys: engine::certificates::Settings,
     /// Tokens by business.
     pub businesses: BTreeMap<String, TokenHashes>,
     /// Who signs plugins for which business, and what they may ask for.
@@ -97,7 +119,18 @@ impl Config {
     /// # Errors
     /// The first mistake, with its key, what was found and what was expected.
     pub fn load(layers: &Layers) -> Result<Self, ConfigError> {
+        Self::load_watched(layers).0
+    }
+
+    /// The same; tells also which files were read, up to the mistake if there is one.
+    pub fn load_watched(layers: &Layers) -> (Result<Self, ConfigError>, Files) {
+        let (loaded, files) = files::gather(|| Self::read(layers));
+        (loaded.map(|config| Self { files: files.clone(), ..config }), files)
+    }
+
+    fn read(layers: &Layers) -> Result<Self, ConfigError> {
         let (mut table, folder) = source::merge(layers)?;
+        let shape = Shape::of(&table);
         let (businesses, policies, fronts) = businesses(take(&mut table, "businesses")?, &folder)?;
         let names: Vec<&str> = businesses.keys().map(String::as_str).collect();
         let channels = channels::open(take(&mut table, "channels")?, &names, &folder)?;
@@ -124,7 +157,20 @@ impl Config {
             .check()
             .map_err(|(field, problem)| ConfigError::new(format!("engine.{field}"), problem))?;
         let plugins = plugins::check(plugins, rooms.engine.breaker)?;
+        rooms
+            .reload
+            .check()
+            .map_err(|(field, problem)| ConfigError::new(format!("reload.{field}"), problem))?;
+        rooms
+            .keys
+            .check()
+            .map_err(|(field, problem)| ConfigError::new(format!("keys.{field}"), problem))?;
         let config = Self {
+            layers: layers.clone(),
+            files: Files::default(),
+            shape,
+            reload: rooms.reload,
+            keys: rooms.keys,
             public: rooms.public,
             private: rooms.private,
             status: rooms.status,
@@ -165,6 +211,8 @@ struct Rooms {
     sandbox: SandboxSettings,
     fleet: engine::fleet::Settings,
     log: telemetry::Settings,
+    reload: reload::Settings,
+    keys: engine::certificates::Settings,
 }
 
 fn businesses(
@@ -273,7 +321,8 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(
             (prefix, ".") => prefix.to_owned(),
             (prefix, path) => format!("{prefix}.{path}"),
         };
-        ConfigError::new(key, error.inner().to_string().trim_end().replace('\n', " "))
+        let words = error.inner().to_string();
+        ConfigError::new(key, error::discreet(words.trim_end()).replace('\n', " "))
     })
 }
 
@@ -316,20 +365,4 @@ pub(crate) fn check_name(key: &str, name: &str, rule: NameRule) -> Result<(), Co
 
 pub(crate) fn beside(folder: &Path, path: &str) -> PathBuf {
     folder.join(path)
-}
-
-/// A mistake in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("configuration: {key}: {problem}")]
-pub struct ConfigError {
-    /// The key, with dots; or the file.
-    pub key: String,
-    /// What was found and what was expected.
-    pub problem: String,
-}
-
-impl ConfigError {
-    pub(crate) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { key: key.into(), problem: problem.into() }
-    }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
+use callgate_core::time::Timestamp;
 use callgate_sandbox::engine::Sandbox;
 use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::registry::Registry;
@@ -19,16 +20,19 @@ use crate::engine::alert::Robots;
 use crate::engine::bulkhead::{Bulkhead, BulkheadSettings};
 use crate::engine::deliver::{self, Delivery, Sink};
 use crate::engine::fleet::{Fleet, Parts};
+use crate::engine::inquire::{self, Asker};
 use crate::engine::shadow::Shadows;
 use crate::engine::{self, Engine};
+use crate::inbound::asking::SharedAsks;
 use crate::inbound::callback::{Intake, Place};
 use crate::inbound::channel::Channels;
+use crate::inbound::inquiries::{self, Inquiries};
 use crate::inbound::listener::tls::TlsKeys;
 use crate::inbound::listener::{self, Bound, Pushes};
 use crate::inbound::operator::Operator;
 use crate::inbound::orders::Orders;
 use crate::inbound::ready::Ready;
-use crate::inbound::{Finished, operator, orders};
+use crate::inbound::{Finished, keys, operator, orders};
 use crate::outbound::endpoints::Endpoints;
 use crate::packages::{self, Package};
 use crate::telemetry::LineBudget;
@@ -42,8 +46,11 @@ mod guests;
 
 mod reconcile;
 
+mod upkeep;
+
 use alerts::Alerts;
 use guests::Guests;
+use upkeep::Keys;
 
 /// A server that listens and works.
 #[derive(Debug)]
@@ -84,7 +91,8 @@ impl Server {
         let front_ends = fronts::bind(&config, clock.now()).await?;
         let status = fronts::address(front_ends.as_ref())?;
         let status_keys = front_ends.as_ref().and_then(Bound::keys);
-        let tls = [public.keys(), private.keys(), status_keys].into_iter().flatten().collect();
+        let tls = [public.keys(), private.keys(), status_keys];
+        let tls: Vec<_> = tls.into_iter().flatten().collect();
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
@@ -117,10 +125,20 @@ impl Server {
             owner,
         };
         let channels = Arc::new(Channels::new(config.channels.clone()));
+        let asker = Asker::new(inquire::Parts {
+            store: store.clone(),
+            channels: Arc::clone(&channels),
+            clock: clock.clone(),
+            owner: engine.owner.clone(),
+            poll_ms: config.engine.poll_ms,
+        });
+        let keys =
+            Keys::start(&config, (&store, &channels), (&clock, &alerts.robots), &tls).await?;
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
-        let news = fronts::News { finished: finished.subscribe(), ask: None };
+        let ask = Some(fronts::asking(Arc::new(asker.clone())));
+        let news = fronts::News { finished: finished.subscribe(), ask };
         tasks.extend(fronts::serve(front_ends, &config, (&store, &clock), (news, &stopped)));
         let watching = (&store, &clock, engine.owner.as_str());
         let seen = (metrics.clone(), Arc::clone(&channels));
@@ -131,11 +149,13 @@ impl Server {
             tokio::spawn(engine::shadow::follow(engine.clone(), stopped.clone())),
             tokio::spawn(Arc::clone(&fleet).follow(config.engine.poll_ms, stopped.clone())),
             tokio::spawn(engine::work(engine, stopped.clone())),
+            tokio::spawn(inquire::follow(asker.clone(), stopped.clone())),
             serve_private(
                 private,
                 &config,
-                (&store, fleet, Arc::clone(&channels)),
+                (&store, fleet, Arc::clone(&channels), asker),
                 (&clock, metrics, bulkhead, alerts.robots),
+                keys.calls(),
                 stopped.clone(),
             ),
             serve_public(
@@ -146,6 +166,7 @@ impl Server {
                 stopped.clone(),
             ),
         ]);
+        tasks.extend(keys.follow(&stopped));
         let (public, private) = addresses;
         Ok(Self { public, private, status, tls, stop, tasks, store, _guests: guests })
     }
@@ -228,6 +249,22 @@ pub async fn plugins(config: &Config) -> anyhow::Result<Loaded> {
     Ok(Loaded { sandbox, plugins: loaded })
 }
 
+/// Whether what the listeners present is valid at `now`.
+///
+/// # Errors
+/// The first that is not, with its key.
+pub fn certificates(config: &Config, now: Timestamp) -> anyhow::Result<()> {
+    for (name, listener) in [
+        ("public", &config.public),
+        ("private", &config.private),
+        ("status.listener", &config.status.listener),
+    ] {
+        let Some(tls) = &listener.tls else { continue };
+        tls.dated(now).map_err(|error| anyhow::anyhow!("{name}.tls.{error}"))?;
+    }
+    Ok(())
+}
+
 /// Opens every sink.
 ///
 /// # Errors
@@ -295,8 +332,9 @@ fn serve_public(
 fn serve_private(
     bound: Bound,
     config: &Config,
-    (store, fleet, channels): (&Store, Arc<Fleet>, Arc<Channels>),
+    (store, fleet, channels, asker): (&Store, Arc<Fleet>, Arc<Channels>, Asker),
     (clock, metrics, bulkhead, robots): (&Clock, PrometheusHandle, Bulkhead, Robots),
+    keys: keys::Keys,
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let operators = Arc::new(config.operators.clone());
@@ -307,21 +345,25 @@ fn serve_private(
         channels: Arc::clone(&channels),
         clock: clock.clone(),
     };
-    let router = orders::router(orders.clone()).merge(fronts::back_end(config, &orders));
-    let router = router.merge(operator::router(Operator {
-        store: store.clone(),
-        metrics,
-        operators: Arc::clone(&operators),
-        plugins: fleet,
-        budget: config.fleet.budget(),
-        clock: clock.clone(),
-        reviews: Arc::default(),
-        ready: Arc::new(Ready::new(store.clone(), clock.clone())),
-        bulkheads: Arc::new(move || bulkhead.view()),
-        robots: Arc::new(robots),
-        channels,
-        ask: Arc::new(reconcile::AsksNobody),
-    }));
+    let asks: SharedAsks = Arc::new(asker);
+    let router = orders::router(orders.clone())
+        .merge(fronts::back_end(config, &orders))
+        .merge(inquiries::router(Inquiries { orders, asks: Arc::clone(&asks) }))
+        .merge(keys::router(keys))
+        .merge(operator::router(Operator {
+            store: store.clone(),
+            metrics,
+            operators: Arc::clone(&operators),
+            plugins: fleet,
+            budget: config.fleet.budget(),
+            clock: clock.clone(),
+            reviews: Arc::default(),
+            ready: Arc::new(Ready::new(store.clone(), clock.clone())),
+            bulkheads: Arc::new(move || bulkhead.view()),
+            robots: Arc::new(robots),
+            channels,
+            ask: Arc::new(reconcile::Asking(Arc::clone(&asks))),
+        }));
     let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);
     tokio::spawn(listener::serve(bound, config.private.clone(), answer, stopped))

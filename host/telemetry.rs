@@ -109,6 +109,7 @@ fn describe() {
     );
     describe_sinks();
     describe_status();
+    describe_keys();
     describe_calls();
     describe_counter!(
         "callgate_retention_rows_total",
@@ -131,6 +132,7 @@ fn describe() {
         "Canaries that were rolled back because they failed too often, by plugin."
     );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
+    describe_listeners();
     describe_bulkheads();
     describe_alerts();
 }
@@ -159,6 +161,45 @@ fn describe_status() {
     describe_counter!(
         "callgate_status_repairs_total",
         "Orders that stood too long when somebody looked, by class (asked, skipped)."
+    );
+}
+
+fn describe_keys() {
+    use metrics::{describe_counter, describe_gauge};
+
+    describe_gauge!(
+        "callgate_key_expires_seconds",
+        "When a key ends, in seconds since 1970, by channel and key; NaN once it is not in force."
+    );
+    describe_counter!("callgate_reloads_total", "Reloads of the configuration by outcome.");
+    describe_gauge!("callgate_reload_refused", "1 while the configuration is wrong, else 0.");
+    describe_counter!(
+        "callgate_certificates_asked_total",
+        "Questions for a gateway's certificates by channel and outcome (answered, or a code)."
+    );
+    describe_counter!(
+        "callgate_certificates_refused_total",
+        "Certificates that were handed out and failed a check, by channel and code."
+    );
+}
+
+fn describe_listeners() {
+    use metrics::{describe_counter, describe_gauge};
+
+    describe_counter!(
+        "callgate_tls_handshakes_total",
+        "Ended handshakes by listener and outcome (tls-1.2, tls-1.3, timeout, closed, busy, \
+         plain-http, incompatible, no-common-protocol, client-certificate, refused-by-peer, \
+         malformed)."
+    );
+    describe_gauge!(
+        "callgate_tls_certificate_not_after_seconds",
+        "When the first certificate of a listener ends, in seconds since 1970, by listener."
+    );
+    describe_counter!(
+        "callgate_http2_cut_off_total",
+        "HTTP/2 connections that were ended by us, by why: resets (too many requests taken back), \
+         deaf (answers are not taken)."
     );
 }
 

@@ -74,6 +74,10 @@ enum Word {
     Cancel(OnOne),
     /// Show how each plugin is run on this host: how often at once, whether it is left alone.
     Bulkheads,
+    /// Show every key and certificate in force, when it ends, and the last reload.
+    Keys,
+    /// Read the configuration again, now.
+    Reload,
     /// Show what operators did, newest first.
     Audit {
         /// To one notification or replay.
@@ -276,6 +280,8 @@ impl Word {
                 (calls.post(&path, &on_one(&one)).await?, show::replay)
             }
             Self::Bulkheads => (calls.get(&["bulkheads"], &Map::new()).await?, show::bulkheads),
+            Self::Keys => (calls.get(&["keys"], &Map::new()).await?, show::keys),
+            Self::Reload => (calls.post(&["reload"], &json!({})).await?, show::reload),
             Self::Audit { target, who, page } => {
                 let mut fields = Map::new();
                 page.add_to(&mut fields);

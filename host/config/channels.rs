@@ -8,6 +8,8 @@ use callgate_core::gateway;
 use serde::Deserialize;
 
 use super::{ConfigError, NAME_OF_BUSINESS, NAME_OF_CHANNEL, check_name, read, secrets};
+use crate::engine::inquire;
+use crate::inbound::asking::AskSettings;
 use crate::inbound::channel::{AnswerWhen, Channel};
 use crate::inbound::networks::Networks;
 
@@ -22,6 +24,8 @@ struct Common {
     answer_within_ms: u32,
     #[serde(default)]
     networks: Networks,
+    #[serde(default)]
+    ask: AskSettings,
 }
 
 /// Well inside the five seconds that gateways wait.
@@ -58,7 +62,7 @@ pub(super) fn open(
 
 fn open_one(name: &str, key: &str, mut fields: toml::Table) -> Result<Channel, ConfigError> {
     let mut common = toml::Table::new();
-    for field in ["business", "scene", "answer", "answer_within_ms", "networks"] {
+    for field in ["business", "scene", "answer", "answer_within_ms", "networks", "ask"] {
         if let Some(value) = fields.remove(field) {
             common.insert(field.to_owned(), value);
         }
@@ -70,16 +74,27 @@ fn open_one(name: &str, key: &str, mut fields: toml::Table) -> Result<Channel, C
             format!("found {}, expected 1 to {ANSWER_WITHIN_MS_MAX}", common.answer_within_ms);
         return Err(ConfigError::new(format!("{key}.answer_within_ms"), problem));
     }
+    common
+        .ask
+        .check()
+        .map_err(|(field, problem)| ConfigError::new(format!("{key}.ask.{field}"), problem))?;
     let settings: gateway::Settings = read(toml::Value::Table(fields), key)?;
-    let gateway = gateway::open(settings)
-        .map_err(|error| ConfigError::new(format!("{key}.{}", error.field), error.problem))?;
-    Ok(Channel {
+    let gateway = gateway::open(settings).map_err(|error| {
+        ConfigError::new(format!("{key}.{}", error.field), error.problem).coded(error.code)
+    })?;
+    let channel = Channel {
         name: name.to_owned(),
         business: common.business,
         scene: common.scene,
         answer: common.answer,
         answer_within_ms: common.answer_within_ms,
         networks: common.networks,
+        ask: common.ask,
         gateway,
-    })
+    };
+    if channel.gateway.inquiry().is_some() {
+        inquire::caller(&channel)
+            .map_err(|error| ConfigError::new(format!("{key}.ask"), error.to_string()))?;
+    }
+    Ok(channel)
 }

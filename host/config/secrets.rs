@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{ConfigError, beside};
+use super::{ConfigError, beside, files};
 
 /// Replaces every `x_file` by `x` with the file's text, every `x_files` by `xs` with the texts,
 /// every `x_env` by `x` with the variable's text; in tables and lists below, too.
@@ -55,8 +55,9 @@ fn read_file(key: &str, value: &toml::Value, folder: &Path) -> Result<toml::Valu
         ConfigError::new(key, format!("found {}, expected a path", value.type_str()))
     })?;
     let full = beside(folder, path);
-    let text = std::fs::read_to_string(&full).map_err(|error| {
+    let text = files::read(key, &full).map_err(|error| {
         ConfigError::new(key, format!("{} cannot be read: {error}", full.display()))
+            .coded(ConfigError::FILE)
     })?;
     Ok(toml::Value::String(text.trim_end_matches(['\r', '\n']).to_owned()))
 }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::ConfigError;
+use super::{ConfigError, files};
 
 /// Where the configuration comes from, besides the compiled-in defaults.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Layers {
     /// The file; none means defaults alone.
     pub file: Option<PathBuf>,
@@ -27,6 +27,13 @@ impl Layers {
     }
 }
 
+impl std::fmt::Debug for Layers {
+    /// Names the file alone: variables and flags can hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Layers").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 /// The commented defaults.
 #[must_use]
 pub fn default_text() -> &'static str {
@@ -38,8 +45,10 @@ pub(super) fn merge(layers: &Layers) -> Result<(toml::Table, PathBuf), ConfigErr
     let mut table = parse("the compiled-in defaults", default_text())?;
     let mut folder = PathBuf::new();
     if let Some(file) = &layers.file {
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| ConfigError::new(show(file), format!("cannot be read: {error}")))?;
+        let text = files::read("", file).map_err(|error| {
+            ConfigError::new(show(file), format!("cannot be read: {error}"))
+                .coded(ConfigError::FILE)
+        })?;
         cover(&mut table, parse(&show(file), &text)?);
         folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
     }
@@ -58,10 +67,31 @@ pub(super) fn merge(layers: &Layers) -> Result<(toml::Table, PathBuf), ConfigErr
             return Err(ConfigError::new(flag, "expected key=value, such as store.url=sqlite://x"));
         };
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        not_a_secret(key, value)?;
         set(&mut table, &path, value).map_err(|problem| ConfigError::new(key, problem))?;
     }
     Ok((table, folder))
 }
+
+/// Whoever is on the machine can read command lines, so no secret may stand there.
+fn not_a_secret(key: &str, value: &str) -> Result<(), ConfigError> {
+    let last = key.rsplit('.').next().unwrap_or_default();
+    let by_name = SECRETS.iter().any(|word| last.ends_with(word));
+    let inside = value.contains("PRIVATE KEY-----");
+    let in_url = value.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next());
+    let password = in_url
+        .and_then(|authority| authority.rsplit_once('@'))
+        .is_some_and(|(user, _)| user.contains(':'));
+    if by_name || inside || password {
+        let problem = "a secret must not stand on a command line, where everybody on the machine \
+                       can read it: give it in a file (`..._file`) or in the environment";
+        return Err(ConfigError::new(key, problem).coded(ConfigError::EXPOSED));
+    }
+    Ok(())
+}
+
+/// How the names of keys end that hold a secret themselves.
+const SECRETS: [&str; 5] = ["api_v3_key", "api_key", "private_key", "secret", "password"];
 
 fn parse(name: &str, text: &str) -> Result<toml::Table, ConfigError> {
     text.parse::<toml::Table>().map_err(|error| {
@@ -70,6 +100,7 @@ fn parse(name: &str, text: &str) -> Result<toml::Table, ConfigError> {
             .and_then(|span| text.get(..span.start))
             .map_or(1, |before| before.matches('\n').count().saturating_add(1));
         ConfigError::new(format!("{name}, line {line}"), error.message().replace('\n', " "))
+            .coded(ConfigError::SYNTAX)
     })
 }
 
@@ -153,6 +184,28 @@ mod tests {
         let layers = Layers { flags: vec!["store.url".into()], ..Layers::default() };
         let error = merge(&layers).expect_err("no value");
         assert!(error.to_string().contains("key=value"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
+        for flag in [
+            "channels.a.api_v3_key=sesame",
+            "channels.a.previous_api_v3_key=sesame",
+            "channels.a.inquiry.merchant_private_key=sesame",
+            "sinks.erp.secret=sesame",
+            "store.url=postgres://callgate:sesame@db/callgate",
+        ] {
+            let layers = Layers { flags: vec![flag.to_owned()], ..Layers::default() };
+            let error = merge(&layers).expect_err(flag);
+            assert_eq!(error.code, "config.exposed");
+            assert!(!error.to_string().contains("sesame"), "{error}");
+        }
+        for flag in ["store.url=postgres://callgate@db/x", "channels.a.api_key_file=keys/a.key"] {
+            let layers = Layers { flags: vec![flag.to_owned()], ..Layers::default() };
+            merge(&layers).expect(flag);
+        }
+        let layers = Layers { flags: vec!["sesame".to_owned()], ..Layers::default() };
+        assert!(!format!("{layers:?}").contains("sesame"));
     }
 
     /// Every field of a room's settings stands in the file, with its default.

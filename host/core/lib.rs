@@ -6,7 +6,8 @@
 //! Reading order: [`request`] and [`notification`] are what comes in and what it means,
 //! [`gateway`] leads from one to the other, [`order`] and [`outcome`] judge what a processor
 //! proposes, [`bill`] holds what a gateway says a day later against what was heard, [`retry`],
-//! [`canary`], [`time`] and [`quantiles`] are arithmetic, [`secret`] keeps keys out of texts.
+//! [`asking`], [`canary`], [`time`] and [`quantiles`] are arithmetic, [`secret`] keeps keys out of
+//! texts.
 
 pub mod request;
 
@@ -23,6 +24,8 @@ pub mod order;
 pub mod outcome;
 
 pub mod retry;
+
+pub mod asking;
 
 pub mod canary;
 

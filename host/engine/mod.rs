@@ -9,7 +9,8 @@
 //! `alert` what people are told;
 //! `backtest` is what another version would have decided, `shadow` the same beside live runs;
 //! `replay` works off replays of many; `retain` puts old notifications into files; `fleet` keeps
-//! in force what is to be in force.
+//! in force what is to be in force; `inquire` asks gateways about orders that heard nothing,
+//! `certificates` for what they sign with.
 
 use std::sync::Arc;
 
@@ -54,6 +55,10 @@ pub(crate) mod backtest;
 pub mod shadow;
 
 pub mod fleet;
+
+pub mod inquire;
+
+pub mod certificates;
 
 mod replay;
 

@@ -74,6 +74,9 @@ impl Intake {
         } else {
             End::Foreign
         };
+        if matches!(end, End::Refused(Refusal::KeyUnknown)) {
+            self.channels.miss(&channel);
+        }
         let ack = end.ack(&channel);
         self.report((&channel, client), &end, ack.status, watch);
         into_answer(ack)
@@ -307,7 +310,7 @@ async fn all_finished(mut finished: broadcast::Receiver<Finished>, ids: &[String
 }
 
 /// The headers as a JSON object of lists, for the record. What is not UTF-8 is left out.
-fn headers_text(headers: &http::HeaderMap) -> String {
+pub(crate) fn headers_text(headers: &http::HeaderMap) -> String {
     let mut object = serde_json::Map::new();
     for name in headers.keys() {
         let values = headers.get_all(name).iter();

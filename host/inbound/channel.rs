@@ -1,16 +1,18 @@
 //! A channel: a gateway with an account, keys, a business and a scene; and all of them as they are
 //! in force at the moment.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use callgate_core::gateway::Gateway;
 use serde::Deserialize;
+use tokio::sync::Notify;
 
+use super::asking::AskSettings;
 use super::networks::Networks;
 
 /// A configured channel, its keys read and validated.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Channel {
     /// Its name, which stands in the callback's address.
     pub name: String,
@@ -24,6 +26,8 @@ pub struct Channel {
     pub answer_within_ms: u32,
     /// Whence its callbacks may come; empty for everywhere.
     pub networks: Networks,
+    /// How its gateway is asked, where it can be.
+    pub ask: AskSettings,
     /// The protocol with this account's keys.
     pub gateway: Arc<dyn Gateway>,
 }
@@ -33,13 +37,15 @@ pub struct Channel {
 #[derive(Debug, Default)]
 pub struct Channels {
     current: RwLock<Arc<BTreeMap<String, Arc<Channel>>>>,
+    missed: Mutex<BTreeSet<String>>,
+    miss: Notify,
 }
 
 impl Channels {
     /// Puts channels in force.
     #[must_use]
     pub fn new(channels: BTreeMap<String, Arc<Channel>>) -> Self {
-        Self { current: RwLock::new(Arc::new(channels)) }
+        Self { current: RwLock::new(Arc::new(channels)), ..Self::default() }
     }
 
     /// All of them.
@@ -59,6 +65,30 @@ impl Channels {
     pub fn replace(&self, channels: BTreeMap<String, Arc<Channel>>) {
         let channels = Arc::new(channels);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = channels;
+    }
+
+    /// Says that a callback of this channel named a key that is not there. A thousand forged ones
+    /// say no more than one.
+    pub fn miss(&self, channel: &Channel) {
+        if channel.gateway.platform().is_none() {
+            return;
+        }
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !missed.contains(&channel.name) {
+            missed.insert(channel.name.clone());
+            self.miss.notify_one();
+        }
+    }
+
+    /// Waits for the first miss since the last [`Channels::take_missed`].
+    pub async fn missed(&self) {
+        self.miss.notified().await;
+    }
+
+    /// The channels that missed a key, and forgets them.
+    #[must_use]
+    pub fn take_missed(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

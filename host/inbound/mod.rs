@@ -3,11 +3,13 @@
 //! May call store and core, never the engine; it learns of finished work through a channel.
 //! Absent: a state change of a document, SQL, a guest.
 //!
-//! Reading order: `listener` (connections and their limits), `networks` (whom they come from), `channel`, `callback` (the straight
-//! line from bytes to ack), `orders` and their `view`, `operator` (health and metrics), `operate`
-//! (repair) with its `operate_query` and `operate_view`, `ready`, `sinks`, `alerts` and `reconcile` beside them, `plugins`
-//! (what is in force), `trials` with `statistics` (versions at work), `tokens`, `error` (the one place where an
-//! error becomes a status code), `status` (front ends that wait for an order).
+//! Reading order: `listener` (connections and their limits), `networks` (whom they come from),
+//! `channel`, `callback` (the straight line from bytes to ack), `asking` (how gateways are asked)
+//! with the calls `inquiries`, `orders` and their `view`, `operator` (health and metrics), `operate`
+//! (repair) with its `operate_query` and `operate_view`, `ready`, `sinks`, `alerts`, `keys`
+//! and `reconcile` beside them, `plugins` (what is in force), `trials` with `statistics` (versions at work), `tokens`,
+//! `error` (the one place where an error becomes a status code), `status` (front ends that wait for
+//! an order).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +20,10 @@ use listener::{http2, tls};
 use networks::{ForwardedBy, Networks};
 
 pub mod channel;
+
+pub mod asking;
+
+pub mod inquiries;
 
 pub mod callback;
 
@@ -47,6 +53,8 @@ pub mod alerts;
 pub mod reconcile;
 
 pub mod ready;
+
+pub mod keys;
 
 mod sinks;
 
@@ -101,7 +109,7 @@ impl ListenerSettings {
             ("body_bytes_max", wide(self.body_bytes_max), 1024, 64 << 20),
             ("head_bytes_max", wide(self.head_bytes_max), 8192, 1 << 20),
             ("headers_max", wide(self.headers_max), 16, 1000),
-            ("read_timeout_ms", self.read_timeout_ms, 100, 60_000),
+            ("read_timeout_ms", self.read_timeout_ms, 100, 600_000),
             ("connections_max", wide(self.connections_max), 1, 1 << 20),
             ("requests_max", wide(self.requests_max), 1, 1 << 20),
             ("http2.streams_max", self.http2.streams_max.into(), 1, 1000),

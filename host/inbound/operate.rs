@@ -92,7 +92,7 @@ async fn act(
     Path((id, act)): Path<(String, String)>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let who = operator.operators.admit(&headers)?.to_owned();
+    let who = operator.operators.admit(&headers)?;
     let now = operator.clock.now();
     if !ACTS.contains(&act.as_str()) {
         return Err(Problem::NotFound { what: "act" });
@@ -147,7 +147,7 @@ async fn start(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let who = operator.operators.admit(&headers)?.to_owned();
+    let who = operator.operators.admit(&headers)?;
     let wanted: Wanted = read(&body)?;
     check_filter(&wanted.filter, "filter.")?;
     if matches!(wanted.filter.state, None | Some(InboxState::After)) {
@@ -205,7 +205,7 @@ async fn cancel(
         return Err(Problem::asked("for_ms", "goes with park alone"));
     }
     check_id(&id, "replay")?;
-    let words = (who, words.why.as_str());
+    let words = (who.as_str(), words.why.as_str());
     match operator.store.cancel_replay(&id, words, operator.clock.now()).await? {
         Cancelled::Done(replay) => Ok(Json(view::replay(&replay)).into_response()),
         Cancelled::Ended(replay) => {

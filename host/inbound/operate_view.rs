@@ -10,6 +10,8 @@ use callgate_store::{
 };
 use serde_json::{Value, json};
 
+use super::view::source;
+
 /// One line of a search.
 pub(super) fn line(found: &Found) -> Value {
     match found {
@@ -45,6 +47,7 @@ fn summary(stored: &StoredNotification) -> Value {
         "channel": stored.channel,
         "business": stored.business,
         "scene": stored.scene,
+        "source": source(stored),
         "event_type": told.event_type.as_str(),
         "order_no": told.order_no,
         "subject": stored.subject,

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::asking::first_questions;
 use super::channel::Channels;
 use super::error::Problem;
 use super::tokens::{TokenHashes, bearer};
@@ -63,7 +64,11 @@ async fn register(
 ) -> Result<Response, Problem> {
     orders.admit(&business, &headers)?;
     let order = orders.read(business, order_no, &body)?;
-    let registered = orders.store.register(order, orders.clock.now()).await?;
+    let now = orders.clock.now();
+    let (named, only) =
+        ((order.business.as_str(), order.order_no.as_str()), order.channel.as_deref());
+    let questions = first_questions(orders.channels.current().values(), named, only, now);
+    let registered = orders.store.register_asking(order, questions, now).await?;
     match registered {
         Registered::Created(document) => {
             Ok((StatusCode::CREATED, Json(document_json(&document))).into_response())

@@ -136,7 +136,7 @@ async fn push(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let who = operator.operators.admit(&headers)?.to_owned();
+    let who = operator.operators.admit(&headers)?;
     let end = body.iter().take(HEAD_BYTES_MAX).position(|byte| *byte == b'\n');
     let end = end.ok_or_else(|| {
         let rule = format!(
@@ -310,7 +310,7 @@ async fn done(
     (name, wish): (String, Wish),
     (revision, why): (i64, String),
 ) -> Result<Response, Problem> {
-    let who = operator.operators.admit(headers)?.to_owned();
+    let who = operator.operators.admit(headers)?;
     check_why(&why)?;
     for (field, text) in [("name", Some(name.as_str())), ("version", version(&wish))] {
         let fits = |text: &str| (1..=NAME_MAX).contains(&text.len()) && !text.contains('\0');

@@ -107,7 +107,7 @@ async fn act(
     let limit = DEAD_LETTERS_MAX;
     let which = DeadLetters { sink: sink.clone(), event_id, business, after_seq: 0, limit };
     let now = operator.clock.now();
-    let changed = operator.store.dead_letter_act((which, act), (who, &why), now).await?;
+    let changed = operator.store.dead_letter_act((which, act), (&who, &why), now).await?;
     let left = operator.store.dead_letter_count(&sink).await?;
     let told = json!({ "sink": sink, "act": act.as_str(), "changed": changed, "dead": left });
     Ok(Json(told).into_response())

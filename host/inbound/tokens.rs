@@ -1,6 +1,9 @@
-//! Bearer tokens, known by their hash alone.
+//! Bearer tokens, known by their hash alone. Who holds some sees at once when others take their
+//! place.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
@@ -8,11 +11,15 @@ use subtle::ConstantTimeEq;
 
 use super::error::Problem;
 
-/// The SHA-256 hashes of the tokens that open a door.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// The SHA-256 hashes of the tokens that open a door. Clones are the same tokens.
+#[derive(Debug, Clone, Default)]
+pub struct TokenHashes(Arc<RwLock<Vec<TokenHash>>>);
+
+/// As the configuration has them: one hash per token, so that a token can be changed with an
+/// overlap.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TokenHashes {
-    /// One hash per token, so that a token can be changed with an overlap.
+struct Listed {
     token_sha256: Vec<TokenHash>,
 }
 
@@ -21,44 +28,73 @@ impl TokenHashes {
     #[must_use]
     pub fn admit(&self, token: &str) -> bool {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let matches = self.token_sha256.iter().map(|known| known.0.ct_eq(&hash));
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let matches = known.iter().map(|known| known.0.ct_eq(&hash));
         matches.fold(subtle::Choice::from(0), |any, one| any | one).into()
+    }
+
+    /// From now on those of `other` are admitted, and no longer these.
+    pub fn replace(&self, other: &Self) {
+        let new = other.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 }
 
-/// Operators and their tokens, by name: who acts stands in the audit table.
+impl<'de> Deserialize<'de> for TokenHashes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Listed { token_sha256 } = Listed::deserialize(deserializer)?;
+        Ok(Self(Arc::new(RwLock::new(token_sha256))))
+    }
+}
+
+/// Operators and their tokens, by name: who acts stands in the audit table. Clones are the same
+/// operators.
 #[derive(Debug, Clone, Default)]
-pub struct Operators(BTreeMap<String, TokenHashes>);
+pub struct Operators(Arc<RwLock<BTreeMap<String, TokenHashes>>>);
 
 impl Operators {
     /// Gathers operators by name.
     #[must_use]
     pub fn new(named: BTreeMap<String, TokenHashes>) -> Self {
-        Self(named)
+        Self(Arc::new(RwLock::new(named)))
     }
 
     /// Whose token this is. Looks at all of them, whoever it is.
     #[must_use]
-    pub fn who(&self, token: &str) -> Option<&str> {
-        self.0.iter().fold(
+    pub fn who(&self, token: &str) -> Option<String> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().fold(
             None,
             |found, (name, tokens)| {
-                if tokens.admit(token) { Some(name.as_str()) } else { found }
+                if tokens.admit(token) { Some(name) } else { found }
             },
-        )
+        );
+        found.cloned()
     }
 
     /// The operator behind a request.
     ///
     /// # Errors
     /// [`Problem::Unauthorized`] where the token is nobody's.
-    pub fn admit(&self, headers: &http::HeaderMap) -> Result<&str, Problem> {
+    pub fn admit(&self, headers: &http::HeaderMap) -> Result<String, Problem> {
         bearer(headers).and_then(|token| self.who(token)).ok_or(Problem::Unauthorized)
+    }
+
+    /// From now on those of `other` are operators, and no longer these.
+    pub fn replace(&self, other: &Self) {
+        let new = other.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct TokenHash([u8; 32]);
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hash)")
+    }
+}
 
 impl<'de> Deserialize<'de> for TokenHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -125,7 +161,20 @@ mod tests {
         let named = named.into_iter().map(|(name, tokens)| (name.to_owned(), tokens));
         let operators = Operators::new(named.collect());
         let found = ["a1", "a2", "b", "c", ""].map(|token| operators.who(token));
+        let found = found.each_ref().map(Option::as_deref);
         assert_eq!(found, [Some("ada"), Some("ada"), Some("bob"), None, None]);
+    }
+
+    #[test]
+    fn who_holds_tokens_sees_others_take_their_place() {
+        let held = hashes(&["old"]);
+        let shared = held.clone();
+        held.replace(&hashes(&["new"]));
+        assert!(shared.admit("new") && !shared.admit("old"));
+        let operators = Operators::new([("ada".to_owned(), held)].into());
+        let shared = operators.clone();
+        operators.replace(&Operators::new([("bob".to_owned(), hashes(&["b"]))].into()));
+        assert_eq!((shared.who("b").as_deref(), shared.who("new")), (Some("bob"), None));
     }
 
     #[test]

@@ -86,7 +86,7 @@ async fn start(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let who = operator.operators.admit(&headers)?.to_owned();
+    let who = operator.operators.admit(&headers)?;
     let asked: Start = read(&body)?;
     check_why(&asked.why)?;
     for (field, text) in [("name", &asked.name), ("version", &asked.version)] {
@@ -123,7 +123,7 @@ async fn stop(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let who = operator.operators.admit(&headers)?.to_owned();
+    let who = operator.operators.admit(&headers)?;
     let asked: Stop = read(&body)?;
     check_why(&asked.why)?;
     check_name("name", &asked.name)?;

@@ -56,6 +56,7 @@ fn notification_json(stored: &StoredNotification) -> Value {
     json!({
         "id": stored.id,
         "channel": stored.channel,
+        "source": source(stored),
         "event_type": told.event_type.as_str(),
         "meaning_key": told.meaning_key,
         "transaction_id": told.transaction_id,
@@ -69,6 +70,11 @@ fn notification_json(stored: &StoredNotification) -> Value {
         "seen": stored.seen,
         "received_at_ms": stored.received_at.as_ms(),
     })
+}
+
+/// Whether the gateway told it by itself or on being asked.
+pub(super) fn source(stored: &StoredNotification) -> &'static str {
+    if stored.is_answer() { "inquiry" } else { "callback" }
 }
 
 fn event_json(stored: &StoredEvent) -> Value {

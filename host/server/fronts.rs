@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::inbound::Finished;
+use crate::inbound::asking::{About, SharedAsks};
 use crate::inbound::listener::Bound;
 use crate::inbound::orders::Orders;
 use crate::inbound::status::back_end::BackEnd;
@@ -28,6 +29,20 @@ pub(super) async fn bind(config: &Config, now: Timestamp) -> anyhow::Result<Opti
 pub(super) struct News {
     pub(super) finished: broadcast::Receiver<Finished>,
     pub(super) ask: Option<AskGateway>,
+}
+
+/// Has gateways asked about payments beside whatever else is done.
+pub(super) fn asking(asks: SharedAsks) -> AskGateway {
+    Arc::new(move |business, order| {
+        let about =
+            About { business: business.to_owned(), order: order.to_owned(), refund_no: None };
+        let asks = Arc::clone(&asks);
+        tokio::spawn(async move {
+            if let Err(error) = asks.ask_now(about).await {
+                tracing::debug!(%error, "a gateway is not asked on behalf of who waits");
+            }
+        });
+    })
 }
 
 /// Starts to answer front ends.

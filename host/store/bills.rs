@@ -6,13 +6,12 @@ use std::collections::HashMap;
 use callgate_core::bill::compare::{Fact, Ours, Progress};
 use callgate_core::money::Money;
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{Any, Row as _};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::StoreError;
 use crate::filter::Cursor;
 use crate::inbox::{InboxState, parse_currency};
+use crate::sql::{Row, query};
 use crate::store::Store;
 
 /// A payment that is stored.
@@ -90,7 +89,7 @@ impl Store {
             None => (from.plus_ms(-CLOCKS_MS).as_ms(), ""),
         };
         let limit = i64::try_from(BILL_ROWS_MAX).unwrap_or(i64::MAX);
-        let rows = sqlx::query::<Any>(PAID)
+        let rows = query(PAID)
             .bind(channel)
             .bind(received)
             .bind(id)
@@ -108,7 +107,7 @@ impl Store {
 }
 
 impl PaidNotification {
-    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    fn read(row: &Row) -> Result<Self, StoreError> {
         let occurred: Option<i64> = row.try_get("occurred_at_ms")?;
         Ok(Self {
             id: row.try_get("id")?,
@@ -124,14 +123,14 @@ impl PaidNotification {
     }
 }
 
-fn money(row: &AnyRow, minor: &str, currency: &str) -> Result<Option<Money>, StoreError> {
+fn money(row: &Row, minor: &str, currency: &str) -> Result<Option<Money>, StoreError> {
     match row.try_get::<Option<i64>, _>(minor)? {
         Some(minor) => Ok(Some(Money { minor, currency: parse_currency(row.try_get(currency)?)? })),
         None => Ok(None),
     }
 }
 
-fn fact(row: &AnyRow) -> Result<Fact, StoreError> {
+fn fact(row: &Row) -> Result<Fact, StoreError> {
     let mismatch: Option<String> = row.try_get("mismatch")?;
     // A word of a newer host is as good as open.
     let progress = match InboxState::parse(row.try_get("state")?) {

@@ -1,6 +1,5 @@
 //! A group: what waited for the writer, sorted by act, to be run as one transaction.
 
-use sqlx::AnyConnection;
 use tokio::sync::oneshot;
 
 use crate::accept::{self, Arrival, Receipt};
@@ -9,6 +8,7 @@ use crate::deliveries::{self, Redelivery};
 use crate::dialect::Dialect;
 use crate::error::{Fault, StoreError};
 use crate::held::{self, Recalling};
+use crate::inquiries::{self, Inquired, Inquiring};
 use crate::lease::{self, Claim, Handed, Job};
 use crate::operate::{self, Done, Operating};
 use crate::outbox;
@@ -20,6 +20,7 @@ use crate::retention::removal::{self, Removal, Removed};
 use crate::settle::{self, Finishing};
 use crate::settlement::{Settled, Settling};
 use crate::sinks::{self, SinkHold, Stepping};
+use crate::sql::Connection;
 
 /// Something for the writer to do, and who waits for it.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub(crate) enum Operation {
     Probe(Probe, Reply<()>),
     Call(Calling, Reply<Called>),
     Recall(Recalling, Reply<u64>),
+    Inquire(Box<Inquiring>, Reply<Inquired>),
 }
 
 /// Where an answer goes.
@@ -87,6 +89,7 @@ pub(crate) struct Group {
     probes: Lane<Probe, ()>,
     calls: Lane<Calling, Called>,
     recalls: Lane<Recalling, u64>,
+    inquiries: Lane<Inquiring, Inquired>,
 }
 
 /// The answers of a group that ran, not to be given before the commit.
@@ -103,6 +106,7 @@ pub(crate) struct Answers {
     removals: Vec<Removed>,
     calls: Vec<Called>,
     recalls: Vec<u64>,
+    inquiries: Vec<Inquired>,
     /// Repeats that say something else than the first message did.
     pub(crate) contradictions: Vec<Contradiction>,
     /// What was due and cannot be read.
@@ -149,6 +153,9 @@ impl Group {
                 Operation::Probe(input, reply) => group.probes.push(input, reply),
                 Operation::Call(input, reply) => group.calls.push(input, reply),
                 Operation::Recall(input, reply) => group.recalls.push(input, reply),
+                // As with claims: nobody would put these questions.
+                Operation::Inquire(input, reply) if input.leases() && reply.is_closed() => {}
+                Operation::Inquire(input, reply) => group.inquiries.push(*input, reply),
             }
         }
         group
@@ -168,6 +175,7 @@ impl Group {
             self.probes.inputs.len(),
             self.calls.inputs.len(),
             self.recalls.inputs.len(),
+            self.inquiries.inputs.len(),
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -176,7 +184,7 @@ impl Group {
     /// Runs everything inside the transaction that `connection` is in.
     pub(crate) async fn run(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         dialect: Dialect,
         order_block_ms: i64,
     ) -> Result<Answers, Fault> {
@@ -197,6 +205,7 @@ impl Group {
         let removals = removal::run(connection, dialect, &self.removals.inputs).await?;
         probe::run(connection, &self.probes.inputs).await?;
         let calls = log::run(connection, dialect, &self.calls.inputs).await?;
+        let inquiries = inquiries::run(connection, dialect, &self.inquiries.inputs).await?;
         outbox::append(connection, &verdicts.events).await?;
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
         let settled = !settles.is_empty() || !finishes.is_empty();
@@ -216,6 +225,7 @@ impl Group {
             removals,
             calls,
             recalls,
+            inquiries,
         })
     }
 
@@ -233,6 +243,7 @@ impl Group {
         self.probes.answer(std::iter::repeat_with(|| Ok(())));
         self.calls.answer(answers.calls.into_iter().map(Ok));
         self.recalls.answer(answers.recalls.into_iter().map(Ok));
+        self.inquiries.answer(answers.inquiries.into_iter().map(Ok));
     }
 
     /// Tells everybody that nothing was done.
@@ -249,6 +260,7 @@ impl Group {
         self.probes.fail(error);
         self.calls.fail(error);
         self.recalls.fail(error);
+        self.inquiries.fail(error);
     }
 
     /// What may share a transaction.
@@ -274,6 +286,7 @@ impl Group {
                     probes,
                     calls,
                     recalls,
+                    inquiries,
                 } = self;
                 let came_in = Self { accepts, ..Self::default() };
                 let registered = Self { registers, ..Self::default() };
@@ -283,7 +296,8 @@ impl Group {
                 let removed = Self { removals, ..Self::default() };
                 let probed = Self { probes, ..Self::default() };
                 let called = Self { calls, ..Self::default() };
-                [came_in, registered, work, delivered, operated, removed, probed, called]
+                let inquired = Self { inquiries, ..Self::default() };
+                [came_in, registered, work, delivered, operated, removed, probed, called, inquired]
                     .into_iter()
                     .filter(|part| part.len() > 0)
                     .collect()
@@ -318,6 +332,8 @@ impl Group {
         groups.extend(single(self.calls).map(one));
         let one = |recalls| Self { recalls, ..Self::default() };
         groups.extend(single(self.recalls).map(one));
+        let one = |inquiries| Self { inquiries, ..Self::default() };
+        groups.extend(single(self.inquiries).map(one));
         groups
     }
 }

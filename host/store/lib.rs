@@ -10,11 +10,13 @@
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
 //! `attempt` (and `recorded`, what back-tests and statistics read of it), `calls`, `audit`; `order` looks
 //! at the first of them, `standing` at where many orders stand. What people may do is in `operators`,
-//! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`;
-//! what is wrong, and whom to tell, in `alerts`, with `measures`; what bills are held against in `bills`;
-//! what is old is archived to files (`retention`), and
+//! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`; what
+//! gateways sign with, where they handed it out, in `certificates`; what is wrong, and whom to tell,
+//! in `alerts`, with `measures`; what bills are held against in `bills`; what gateways are to be asked in `inquiries`; what is old is
+//! archived to files (`retention`), and
 //! `backup` copies whole files. Below are
-//! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
+//! the seam to both databases (`sql`, `lite`, `single`), multi-row statements (`batch`), what differs
+//! between the two (`dialect`), the schema and the faults.
 
 mod store;
 
@@ -45,6 +47,8 @@ mod lease;
 mod held;
 
 mod inbox;
+
+mod inquiries;
 
 mod plain;
 
@@ -84,6 +88,7 @@ mod plugins;
 
 mod alerts;
 
+mod certificates;
 mod measures;
 
 mod bills;
@@ -97,6 +102,12 @@ mod backup;
 mod tally;
 
 mod probe;
+
+mod sql;
+
+mod lite;
+
+mod single;
 
 mod batch;
 
@@ -119,6 +130,7 @@ pub use backup::{Contents, Existing, backup, restore};
 pub use bell::Bell;
 pub use bills::{BILL_ROWS_MAX, PaidNotification, PaidPage};
 pub use calls::{CALLS_MAX, CallBegun, CallEnd, CallKept, EndedCall, NewCall, StoredCall};
+pub use certificates::{AskGaps, CertificateAsk, PlatformCertificate};
 pub use deliveries::{DEAD_LETTERS_MAX, DeadAct, DeadLetter, DeadLetters, WaitingDelivery};
 pub use documents::{DOCUMENTS_MAX, Document, DocumentRef, ORDERS};
 pub use error::StoreError;
@@ -126,6 +138,10 @@ pub use filter::{COUNT_MAX, Cursor, Filter, SAMPLE_MAX, SEARCH_MAX};
 pub use held::{HELD_FULL, HELD_OPEN, Recall};
 pub use history::{Committed, Effect, HISTORY_MAX, HistoryEntry, RunRecord};
 pub use inbox::{Counts, InboxState, NOTIFICATIONS_MAX, StoredNotification};
+pub use inquiries::{
+    BeginInquiry, ClaimInquiries, ClaimedInquiries, FirstQuestion, InquiryBegun, InquiryEnd,
+    InquiryKey, InquiryLease, NewInquiry, StoredInquiry, SweepInquiries,
+};
 pub use lease::{CLAIM_MAX, ClaimRequest, Job, Lease, MeaningUse};
 pub use measures::{SILENT_LOOKED_AT, Silence, SinkBacklog};
 pub use operate::{Act, Acted, Inspection, Instruction, WHY_MAX};

@@ -6,13 +6,14 @@ use callgate_core::money::Money;
 use callgate_core::order::State;
 use callgate_core::time::Timestamp;
 use serde_json::{Value, json};
-use sqlx::{AnyConnection, Row};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::documents::{Document, DocumentKey, ORDERS, find, key_cells};
 use crate::error::{Blame, Fault, StoreError};
+use crate::inquiries::{FirstQuestion, InquiryKey, NewInquiry, open};
 use crate::order::NAMES;
+use crate::sql::Connection;
 
 /// An order as a business registers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub enum Registered {
 pub(crate) struct Registration {
     order: NewOrder,
     terms: Value,
+    /// What its gateways are to be asked if nothing is heard of it.
+    questions: Vec<FirstQuestion>,
     now: Timestamp,
 }
 
@@ -90,7 +93,28 @@ impl Registration {
             "aliases": order.aliases,
             "body": body,
         });
-        Ok(Self { order, terms, now })
+        Ok(Self { order, terms, questions: Vec::new(), now })
+    }
+
+    /// Adds what is to be asked.
+    pub(crate) fn asking(self, questions: Vec<FirstQuestion>) -> Self {
+        Self { questions, ..self }
+    }
+
+    /// A question for each name that a gateway may know the order by.
+    fn inquiries(&self) -> impl Iterator<Item = NewInquiry> + '_ {
+        self.questions.iter().flat_map(move |question| {
+            self.names().map(move |(business, number)| NewInquiry {
+                key: InquiryKey {
+                    business,
+                    order_no: self.order.order_no.clone(),
+                    channel: question.channel.clone(),
+                    number,
+                    refund_no: None,
+                },
+                due_at: question.due_at,
+            })
+        })
     }
 
     /// What it carries: the body twice, in the document and in the terms that are compared.
@@ -132,7 +156,7 @@ impl Registration {
 
 /// Registers a group. Also says how many notifications were released by it.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     group: &[Registration],
 ) -> Result<(Vec<Registered>, usize), Fault> {
@@ -161,7 +185,7 @@ struct Known {
 }
 
 async fn look(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     group: &[Registration],
 ) -> Result<Known, Fault> {
@@ -217,7 +241,7 @@ impl Known {
 }
 
 async fn write(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     new: &BTreeMap<DocumentKey, &Registration>,
 ) -> Result<usize, Fault> {
     let mut names = BTreeMap::new();
@@ -242,6 +266,9 @@ async fn write(
     }
     let orders: Vec<_> = new.values().map(|registration| registration.cells()).collect();
     fetch(connection, INSERT, &orders).await?;
+    let inquiries: Vec<_> = new.values().flat_map(|one| one.inquiries()).collect();
+    let now = new.values().map(|one| one.now).max().unwrap_or_default();
+    open::new(connection, &inquiries, now).await?;
     Ok(fetch(connection, RELEASE, &rows).await?.len())
 }
 

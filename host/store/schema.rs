@@ -1,10 +1,11 @@
 //! The schema: embedded migrations, run when the store is opened.
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Row as _, SqlSafeStr};
+use sqlx::{AnyConnection, Connection as _, SqlSafeStr};
 
 use crate::dialect::{Dialect, Pools, prepare};
 use crate::error::StoreError;
+use crate::sql::{Pool, query};
 
 /// Brings the database to this program's schema.
 pub(crate) async fn migrate(pools: &Pools) -> Result<(), StoreError> {
@@ -34,9 +35,9 @@ async fn under_the_writers_lock(
 }
 
 /// Whether a database that is only read has this program's schema.
-pub(crate) async fn check(pool: &AnyPool) -> Result<(), StoreError> {
+pub(crate) async fn check(pool: &Pool) -> Result<(), StoreError> {
     let sql = "select max(version) as version from _sqlx_migrations";
-    let row = sqlx::query::<Any>(sql).fetch_one(pool).await?;
+    let row = query(sql).fetch_one(pool).await?;
     let version = row.try_get::<Option<i64>, _>("version")?.unwrap_or(0);
     let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);
     if version > known {
@@ -55,10 +56,11 @@ pub(crate) async fn check(pool: &AnyPool) -> Result<(), StoreError> {
 /// The migrations of this program, in their order.
 pub(crate) fn known() -> Vec<Migration> {
     MIGRATIONS
-        .map(|(version, name, text)| {
+        .iter()
+        .map(|&(version, name, text)| {
             Migration::new(version, name.into(), MigrationType::Simple, text.into_sql_str(), false)
         })
-        .into()
+        .collect()
 }
 
 fn explain(error: MigrateError) -> StoreError {
@@ -78,7 +80,7 @@ fn explain(error: MigrateError) -> StoreError {
 }
 
 /// Numbered, forward only, never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 14] = [
+const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "inbox", include_str!("../../migrations/0001_inbox.sql")),
     (2, "documents", include_str!("../../migrations/0002_documents.sql")),
     (3, "history", include_str!("../../migrations/0003_history.sql")),
@@ -91,6 +93,9 @@ const MIGRATIONS: [(i64, &str, &str); 14] = [
     (10, "shadows", include_str!("../../migrations/0010_shadows.sql")),
     (11, "commits", include_str!("../../migrations/0011_commits.sql")),
     (12, "bulkhead", include_str!("../../migrations/0012_bulkhead.sql")),
+    (13, "inquiries", include_str!("../../migrations/0013_inquiries.sql")),
+    (14, "certificates", include_str!("../../migrations/0014_certificates.sql")),
     (16, "alerts", include_str!("../../migrations/0016_alerts.sql")),
+    (18, "callbacks", include_str!("../../migrations/0018_callbacks.sql")),
     (19, "races", include_str!("../../migrations/0019_races.sql")),
 ];

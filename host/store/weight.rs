@@ -23,6 +23,7 @@ impl Operation {
             Self::Step(stepping, _) => of_step(stepping),
             Self::Remove(removal, _) => of_removal(removal),
             Self::Call(calling, _) => of_call(calling),
+            Self::Inquire(inquiring, _) => inquiring.bytes(),
             Self::Claim(..)
             | Self::Redeliver(..)
             | Self::Operate(..)

@@ -52,6 +52,8 @@ mod deliver;
 
 mod tls;
 
+mod https;
+
 mod together;
 
 mod unreadable;
@@ -64,6 +66,14 @@ mod cluster;
 mod outage;
 
 mod hosts;
+
+mod standin;
+
+mod market;
+
+mod inquiries;
+
+mod story;
 
 mod load;
 
@@ -104,5 +114,8 @@ mod status_tokens;
 mod status_crowd;
 
 mod browser;
+mod reload;
+
+mod certificates;
 
 mod tidy;

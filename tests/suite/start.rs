@@ -188,8 +188,7 @@ fn a_mistake_in_a_sink_is_named_with_what_was_expected() {
     for (flag, words) in [
         ("sinks.erp.kind=kafka", ["sinks.erp", "nats"].as_slice()),
         ("sinks.erp.url=nowhere", &["sinks.erp.url", "https://"]),
-        ("sinks.erp.secret=short", &["sinks.erp.secret", "whsec_"]),
-        ("sinks.erp.secret=whsec_c2hvcnQ=", &["sinks.erp.secret", "24 to 64"]),
+        ("sinks.erp.secret=short", &["sinks.erp.secret", "config.exposed"]),
         ("sinks.erp.topics=[]", &["sinks.erp.topics"]),
         ("sinks.erp.topics=[\"*.paid\"]", &["sinks.erp.topics", "order.*"]),
         ("sinks.erp.businesses=[\"NOBODY\"]", &["sinks.erp.businesses", "NOBODY"]),
@@ -202,5 +201,9 @@ fn a_mistake_in_a_sink_is_named_with_what_was_expected() {
         let said = refused(sink, &[flag]);
         says(&said, words);
         assert!(!said.contains("YWFhYWFh"), "{said}");
+    }
+    for (secret, words) in [("short", "whsec_"), ("whsec_c2hvcnQ=", "24 to 64")] {
+        let wrong = sink.replace("whsec_YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=", secret);
+        says(&refused(&wrong, &[]), &["sinks.erp.secret", words]);
     }
 }

@@ -106,8 +106,23 @@ fn every_reason_code_is_documented() {
         for piece in text.split('"').skip(1).step_by(2) {
             let Some((room, rest)) = piece.split_once('.') else { continue };
             let rooms = [
-                "gateway", "order", "store", "sandbox", "engine", "inbound", "route", "private",
-                "plugin", "after", "package", "calls", "bulkhead", "status",
+                "gateway",
+                "order",
+                "store",
+                "sandbox",
+                "engine",
+                "inbound",
+                "route",
+                "private",
+                "plugin",
+                "after",
+                "package",
+                "calls",
+                "bulkhead",
+                "config",
+                "certificates",
+                "keys",
+                "status",
             ];
             let word = !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase() || c == '-');
             if rooms.contains(&room) && word && !documented.contains(&format!("`{piece}`")) {

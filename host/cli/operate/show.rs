@@ -122,6 +122,45 @@ pub(super) fn bulkheads(answer: &Value) -> String {
     table(&head, rows)
 }
 
+pub(super) fn keys(answer: &Value) -> String {
+    let lines = rows(&answer["keys"]).map(|one| {
+        let word = |name: &str| cell(&one[name]);
+        let moment = |name: &str| {
+            let ms = Some(&one[name]).filter(|ms| !ms.is_null());
+            ms.map(time).unwrap_or_default()
+        };
+        vec![
+            word("owner"),
+            word("kind"),
+            word("id"),
+            word("source"),
+            moment("valid_from_ms"),
+            moment("valid_to_ms"),
+            word("state"),
+        ]
+    });
+    let head = ["of", "kind", "key", "source", "valid from", "valid to", "state"];
+    let mut text = table(&head, lines);
+    let last = &answer["last_reload"];
+    if !last.is_null() {
+        text.push_str(&format!("last reload at {}: {}", time(&last["at_ms"]), reload(last)));
+    }
+    text
+}
+
+pub(super) fn reload(answer: &Value) -> String {
+    let word = |name: &str| cell(&answer[name]);
+    if answer["outcome"] == "refused" {
+        let (code, key, problem) = (word("code"), word("key"), word("problem"));
+        return format!("refused: {code} {key}: {problem}\n");
+    }
+    let mut text = format!("{}\n", word("outcome"));
+    for key in rows(&answer["waits_for_restart"]) {
+        text.push_str(&format!("waits for the next start: {}\n", cell(key)));
+    }
+    text
+}
+
 pub(super) fn audit(answer: &Value) -> String {
     let lines = rows(&answer["audit"]).map(|one| {
         let word = |name: &str| cell(&one[name]);
@@ -206,6 +245,7 @@ fn list(notifications: &Value) -> String {
             word("id"),
             time(&one["received_at_ms"]),
             word("channel"),
+            word("source"),
             word("event_type"),
             word("order_no"),
             word("state"),
@@ -213,7 +253,8 @@ fn list(notifications: &Value) -> String {
             word("attempts"),
         ]
     });
-    let head = ["id", "received", "channel", "event", "order", "state", "reason", "attempts"];
+    let head =
+        ["id", "received", "channel", "source", "event", "order", "state", "reason", "attempts"];
     table(&head, lines)
 }
 

@@ -17,6 +17,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::gateway::inquiry::Inquiry;
+use crate::gateway::known::KnownKey;
+use crate::gateway::platform::Platform;
 use crate::gateway::scheme::form::Form;
 use crate::gateway::scheme::rsa::{Digest, decode_signature};
 use crate::gateway::scheme::sorted_fields::SortedFields;
@@ -52,10 +54,15 @@ pub struct Settings {
     #[serde(default)]
     pub public_key: Option<String>,
     /// Certificate mode: Alipay public-key certificates as PEM, at most four, so that an old and
-    /// a new one can stand beside each other. They are trusted as configured: neither chain nor
-    /// validity is checked.
+    /// a new one can stand beside each other. Their ends are shown and warned of, but a callback
+    /// under one that has ended is still believed: it is the person who put it there that knows.
     #[serde(default)]
     pub certificates: Vec<String>,
+    /// Certificate mode: Alipay's root certificates (`alipayRootCert.crt`), the bundle as it is
+    /// downloaded. Where it is given, every certificate must chain to it, through whatever stands
+    /// behind it in its own file; and questions name it.
+    #[serde(default)]
+    pub root_certificate: Option<String>,
     /// The weakest signature the application is configured for.
     #[serde(default)]
     pub sign_type: SignType,
@@ -161,6 +168,18 @@ impl Gateway for Alipay {
     fn inquiry(&self) -> Option<&dyn Inquiry> {
         let asks: &dyn Inquiry = self;
         self.asker.as_ref().map(|_| asks)
+    }
+
+    /// Alipay hands a new certificate out to whoever asks for it by name; it is put into the
+    /// configuration by a person.
+    fn platform(&self) -> Option<&dyn Platform> {
+        None
+    }
+
+    fn keys(&self) -> Vec<KnownKey> {
+        let mut keys = self.ring.known();
+        keys.extend(self.asker.iter().map(Asker::known));
+        keys
     }
 }
 

@@ -4,7 +4,7 @@
 //! A gateway holds keys and account names, nothing else: no clock, no I/O, no interior state.
 
 use std::borrow::Cow;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -14,8 +14,14 @@ use crate::request::Request;
 use crate::time::Timestamp;
 
 use inquiry::Inquiry;
+use known::KnownKey;
+use platform::Platform;
 
 pub mod inquiry;
+
+pub mod known;
+
+pub mod platform;
 
 pub mod scheme;
 
@@ -44,6 +50,13 @@ pub trait Gateway: Send + Sync + Debug {
     /// How to ask it about an order that heard nothing; `None` where the channel has no key to
     /// sign questions with.
     fn inquiry(&self) -> Option<&dyn Inquiry>;
+
+    /// How to ask it for its certificates; `None` where the channel does not want that, or the
+    /// gateway hands out none.
+    fn platform(&self) -> Option<&dyn Platform>;
+
+    /// Every key of the channel, as people may see it.
+    fn keys(&self) -> Vec<KnownKey>;
 }
 
 /// The one list of gateways; in configuration the field `gateway` picks.
@@ -78,11 +91,34 @@ pub struct SettingsError {
     pub field: Cow<'static, str>,
     /// What was found and what was expected; never a secret.
     pub problem: String,
+    /// The stable code.
+    pub code: &'static str,
 }
 
 impl SettingsError {
+    /// A value breaks a rule.
+    pub const INVALID: &'static str = "config.invalid";
+    /// A text is no key or certificate, or one that is not taken.
+    pub const KEY: &'static str = "config.key";
+    /// A certificate does not chain to the root beside it.
+    pub const CHAIN: &'static str = "config.chain";
+    /// A certificate is not the one that a serial number beside it says.
+    pub const SERIAL: &'static str = "config.serial";
+    /// A certificate is for another key than the one beside it.
+    pub const PAIR: &'static str = "config.pair";
+
     pub(crate) fn new(field: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        Self { field: field.into(), problem: problem.into(), code: Self::INVALID }
+    }
+
+    /// What was given is no key.
+    pub(crate) fn key(field: impl Into<Cow<'static, str>>, error: &impl fmt::Display) -> Self {
+        Self { field: field.into(), problem: error.to_string(), code: Self::KEY }
+    }
+
+    /// The same mistake under a code of its own.
+    pub(crate) fn coded(self, code: &'static str) -> Self {
+        Self { code, ..self }
     }
 }
 

@@ -22,6 +22,8 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
 use crate::gateway::inquiry::Inquiry;
+use crate::gateway::known::{KeyKind, KnownKey};
+use crate::gateway::platform::Platform;
 use crate::gateway::scheme::sorted_fields::SortedFields;
 use crate::gateway::scheme::xml::Flat;
 use crate::gateway::scheme::{ecb, hex};
@@ -111,7 +113,7 @@ impl WechatV2 {
         let length = api_key.expose().chars().count();
         if length != 32 || !api_key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
             let problem = format!("has {length} characters, expected 32 visible ASCII characters");
-            return Err(SettingsError::new("api_key", problem));
+            return Err(SettingsError::key("api_key", &problem));
         }
         let unnamed = match (settings.sign_type, settings.allow_md5_without_sign_type) {
             (SignType::Md5, _) => [SignType::Md5].as_slice(),
@@ -226,6 +228,14 @@ impl Gateway for WechatV2 {
     fn inquiry(&self) -> Option<&dyn Inquiry> {
         let asks: &dyn Inquiry = self;
         self.base_url.as_ref().map(|_| asks)
+    }
+
+    fn platform(&self) -> Option<&dyn Platform> {
+        None
+    }
+
+    fn keys(&self) -> Vec<KnownKey> {
+        vec![KnownKey::endless("api_key", KeyKind::SharedSecret)]
     }
 }
 

@@ -7,14 +7,18 @@
 //! the plaintext is always compared with the channel's.
 //!
 //! Reading order: `head` what the signature needs, `keys` which key, `envelope` what the
-//! signed body holds, `resource` and `combined` what happened, `account` to whom; `inquiry` asks.
+//! signed body holds, `resource` and `combined` what happened, `account` to whom; `inquiry` asks,
+//! `certificates` asks for those that the gateway signs with.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
 use crate::gateway::inquiry::Inquiry;
+use crate::gateway::known::{KeyKind, KnownKey};
+use crate::gateway::platform::Platform;
 use crate::gateway::scheme::aead;
+use crate::gateway::scheme::chain::Roots;
 use crate::gateway::scheme::rsa::{Digest, decode_signature};
 use crate::gateway::{Ack, Answer, Gateway, Refusal, SettingsError};
 use crate::notification::Verified;
@@ -41,6 +45,8 @@ mod combined;
 mod account;
 
 mod inquiry;
+
+mod certificates;
 
 pub use inquiry::InquirySettings;
 
@@ -75,6 +81,15 @@ pub struct Settings {
     /// kinds sign callbacks, so both must be configured then.
     #[serde(default)]
     pub public_keys: Vec<PublicKeySettings>,
+    /// Whether more platform certificates are fetched from the gateway, which wants `inquiry`.
+    /// A merchant that was only ever given a public key is refused them.
+    #[serde(default)]
+    pub fetch_certificates: bool,
+    /// The roots that a fetched certificate must chain to, PEM bundles with whatever stands in
+    /// between. Empty: none is asked for; what a fetched one is believed for then is that it was
+    /// sealed with the `APIv3` key, which merchant and gateway alone have.
+    #[serde(default)]
+    pub platform_root_certificates: Vec<String>,
     /// Largest difference between the signed time and the clock in seconds, both directions, 1 to
     /// 3600. A difference of exactly this much passes.
     #[serde(default = "tolerance_s")]
@@ -95,13 +110,15 @@ pub struct PublicKeySettings {
 }
 
 /// The gateway with the keys of one account.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct WechatV3 {
     account: Account,
     ring: Ring,
     sealing_keys: Vec<aead::Key>,
     tolerance_ms: i64,
     merchant: Option<Merchant>,
+    fetches: bool,
+    roots: Option<Roots>,
 }
 
 impl WechatV3 {
@@ -119,8 +136,21 @@ impl WechatV3 {
         if let Some(previous) = &settings.previous_api_v3_key {
             sealing_keys.push(sealing_key("previous_api_v3_key", previous)?);
         }
+        let ring = Ring::new(&settings.platform_certificates, &settings.public_keys)?;
+        let fetches = settings.fetch_certificates;
+        if fetches && settings.inquiry.is_none() {
+            let problem = "is on, expected inquiry beside it, with the key to ask";
+            return Err(SettingsError::new("fetch_certificates", problem));
+        }
+        if ring.is_empty() && !fetches {
+            let problem = "found no key, expected platform_certificates or public_keys or both, \
+                           or fetch_certificates";
+            return Err(SettingsError::new("public_keys", problem));
+        }
         Ok(Self {
-            ring: Ring::new(&settings.platform_certificates, &settings.public_keys)?,
+            ring,
+            fetches,
+            roots: roots(&settings)?,
             sealing_keys,
             tolerance_ms: i64::from(settings.tolerance_s).saturating_mul(1000),
             merchant: settings.inquiry.as_ref().map(Merchant::new).transpose()?,
@@ -164,6 +194,27 @@ impl Gateway for WechatV3 {
         let asks: &dyn Inquiry = self;
         self.merchant.as_ref().map(|_| asks)
     }
+
+    fn platform(&self) -> Option<&dyn Platform> {
+        let platform: &dyn Platform = self;
+        self.fetches.then_some(platform)
+    }
+
+    fn keys(&self) -> Vec<KnownKey> {
+        let secrets = ["api_v3_key", "previous_api_v3_key"].into_iter().zip(&self.sealing_keys);
+        let secrets = secrets.map(|(name, _)| KnownKey::endless(name, KeyKind::SharedSecret));
+        let own = self.merchant.iter().map(Merchant::known);
+        self.ring.known().chain(secrets).chain(own).collect()
+    }
+}
+
+fn roots(settings: &Settings) -> Result<Option<Roots>, SettingsError> {
+    match settings.platform_root_certificates.as_slice() {
+        [] => Ok(None),
+        bundles => Roots::from_pem(bundles)
+            .map(Some)
+            .map_err(|error| SettingsError::key("platform_root_certificates", &error)),
+    }
 }
 
 fn failure(status: u16, code: &str) -> Ack {
@@ -195,8 +246,7 @@ fn refused_status(refusal: &Refusal) -> u16 {
 
 /// The key is the text itself, not something that the text encodes.
 fn sealing_key(field: &'static str, key: &Secret) -> Result<aead::Key, SettingsError> {
-    aead::Key::new(key.expose().as_bytes())
-        .map_err(|error| SettingsError::new(field, error.to_string()))
+    aead::Key::new(key.expose().as_bytes()).map_err(|error| SettingsError::key(field, &error))
 }
 
 fn tolerance_s() -> u32 {

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use callgate_core::gateway::scheme::aead::{Key, Sealed};
+use callgate_core::gateway::scheme::chain::{NoChain, Roots};
 use callgate_core::gateway::scheme::rsa::{Certificate, Digest, PublicKey, decode_signature};
 use callgate_core::gateway::{Gateway, Refusal, SettingsError, alipay, wechat_v2, wechat_v3};
 use callgate_core::notification::{EventType, Verified};
@@ -20,6 +21,9 @@ use callgate_core::time::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use md5::Digest as _;
 use serde_json::{Value, json};
+
+#[path = "third_party/signing.rs"]
+mod signing;
 
 #[test]
 fn every_message_of_others_is_judged_as_its_note_says() {
@@ -51,6 +55,7 @@ fn check(name: &str, vector: &Value) {
         "wechat-v3-02-php-escaped-slash-callback" => escaped_slashes(vector),
         "wechat-v3-03-api-response" => assert!(signature_holds(vector)),
         "wechat-v3-08-oracle-signed-callbacks" => official_java_key(vector),
+        "wechat-v3-09-request-signing" => signing::official_request(vector),
         "wechat-v2-04-must-reject" => strange_xml(vector),
         "alipay-01-sandbox-notify-plus-sign" => sandbox_notice(vector),
         "alipay-02-sandbox-return-url" => browser_return(vector),
@@ -377,5 +382,18 @@ fn certificate_numbers(vector: &Value) {
         let numbers: Vec<_> = bundle.split_inclusive("-----END CERTIFICATE-----").collect();
         let numbers: Vec<_> = numbers.into_iter().filter_map(number).collect();
         assert_eq!(Some(numbers.join("_").as_str()), case["sn"].as_str());
+    }
+    real_chains(vector);
+}
+
+/// Real roots and certificates are read; the chains end where the class in between is missing.
+fn real_chains(vector: &Value) {
+    let cases = vector["cases"].as_array().unwrap();
+    let bundles =
+        cases.iter().filter_map(|case| Some(case["root_bundle_pem"].as_str()?.to_owned()));
+    let roots = Roots::from_pem(&bundles.collect::<Vec<_>>()).unwrap();
+    for pem in cases.iter().filter_map(|case| case["cert_pem"].as_str()) {
+        let made_at = Certificate::from_pem(pem).unwrap().not_before;
+        assert_eq!(roots.vouch(pem, made_at), Err(NoChain::Stranger));
     }
 }

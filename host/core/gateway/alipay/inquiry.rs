@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use crate::gateway::inquiry::{
     CannotAsk, Incoming, Inquiry, Outgoing, Question, Silence, Stamp, Told, is_number, shown,
 };
+use crate::gateway::known::{KeyKind, KnownKey, Validity};
 use crate::gateway::scheme::rsa::{Certificate, Digest, PrivateKey, decode_signature};
 use crate::gateway::scheme::sorted_fields::SortedFields;
 use crate::gateway::{Refusal, SettingsError};
@@ -37,7 +38,8 @@ pub struct InquirySettings {
     /// Certificate mode: the application's own certificate, PEM.
     #[serde(default)]
     pub application_certificate: Option<String>,
-    /// Certificate mode: Alipay's root certificates, the PEM bundle as it is downloaded.
+    /// Certificate mode: Alipay's root certificates, the PEM bundle as it is downloaded; the
+    /// channel's `root_certificate` unless given.
     #[serde(default)]
     pub root_certificate: Option<String>,
     /// Where to ask.
@@ -52,6 +54,8 @@ pub(super) struct Asker {
     application_id: String,
     /// Serials of the application's and the root certificates, in certificate mode.
     serials: Option<(String, String)>,
+    /// When the application's certificate is valid.
+    valid: Option<Validity>,
     base_url: String,
 }
 
@@ -60,18 +64,21 @@ impl Asker {
         settings: &InquirySettings,
         channel: &super::Settings,
     ) -> Result<Self, SettingsError> {
-        let key = PrivateKey::from_pem(&settings.application_private_key).map_err(|error| {
-            SettingsError::new("inquiry.application_private_key", error.to_string())
-        })?;
+        let key = PrivateKey::from_pem(&settings.application_private_key)
+            .map_err(|error| SettingsError::key("inquiry.application_private_key", &error))?;
         if channel.sign_type == SignType::Rsa {
             let problem = "questions are signed with RSA2, the channel is configured for `rsa`";
             return Err(SettingsError::new("inquiry", problem));
         }
-        let serials = match (&settings.application_certificate, &settings.root_certificate) {
+        let roots = settings.root_certificate.as_ref();
+        let shared = channel.root_certificate.as_ref().filter(|_| {
+            settings.application_certificate.is_some() || !channel.certificates.is_empty()
+        });
+        let mut valid = None;
+        let serials = match (&settings.application_certificate, roots.or(shared)) {
             (Some(own), Some(roots)) => {
-                let field = "inquiry.application_certificate";
-                let own = Certificate::from_pem(own)
-                    .map_err(|error| SettingsError::new(field, error.to_string()))?;
+                let own = own_certificate(own, &key)?;
+                valid = Some(Validity { from: own.not_before, to: own.not_after });
                 Some((serial(&own), root_serial(roots)?))
             }
             (None, None) if channel.certificates.is_empty() => None,
@@ -92,9 +99,33 @@ impl Asker {
             key,
             application_id: channel.application_ids.first().cloned().unwrap_or_default(),
             serials,
+            valid,
             base_url: settings.base_url.trim_end_matches('/').to_owned(),
         })
     }
+
+    /// The key, or the certificate where there is one, as people may see it.
+    pub(super) fn known(&self) -> KnownKey {
+        match &self.serials {
+            Some((own, _)) => KnownKey {
+                valid: self.valid,
+                ..KnownKey::endless(own.clone(), KeyKind::OwnCertificate)
+            },
+            None => KnownKey::endless("application_private_key", KeyKind::PrivateKey),
+        }
+    }
+}
+
+/// Reads the application's certificate and holds it against its key: questions under a pair that
+/// does not fit are refused by Alipay, one by one.
+fn own_certificate(text: &str, key: &PrivateKey) -> Result<Certificate, SettingsError> {
+    let field = "inquiry.application_certificate";
+    let own = Certificate::from_pem(text).map_err(|error| SettingsError::key(field, &error))?;
+    if key.public_der().as_deref() != Some(own.key.spki_der()) {
+        let problem = "is for another key than application_private_key";
+        return Err(SettingsError::new(field, problem).coded(SettingsError::PAIR));
+    }
+    Ok(own)
 }
 
 /// Alipay's name of its root bundle: the serials of the certificates in it that are of RSA. One is
@@ -105,7 +136,7 @@ fn root_serial(bundle: &str) -> Result<String, SettingsError> {
         ends.filter_map(|text| Certificate::from_pem(text).ok()).map(|it| serial(&it)).collect();
     if serials.is_empty() {
         let problem = "holds no certificate of RSA, expected Alipay's root certificates in PEM";
-        return Err(SettingsError::new("inquiry.root_certificate", problem));
+        return Err(SettingsError::key("inquiry.root_certificate", &problem));
     }
     Ok(serials.join("_"))
 }

@@ -2,6 +2,8 @@
 
 use md5::{Digest as _, Md5};
 
+use crate::gateway::known::{KeyKind, KnownKey, Validity};
+use crate::gateway::scheme::chain::Roots;
 use crate::gateway::scheme::hex;
 use crate::gateway::scheme::rsa::{Certificate, PublicKey};
 use crate::gateway::{Refusal, SettingsError};
@@ -13,8 +15,16 @@ use super::{Settings, SignType};
 pub(super) enum Ring {
     /// Key mode.
     Key(PublicKey),
-    /// Certificate mode: serials and keys.
-    Certificates(Vec<(String, PublicKey)>),
+    /// Certificate mode.
+    Certificates(Vec<Known>),
+}
+
+/// A certificate that Alipay signs with.
+#[derive(Debug)]
+pub(super) struct Known {
+    serial: String,
+    key: PublicKey,
+    valid: Validity,
 }
 
 impl Ring {
@@ -23,7 +33,7 @@ impl Ring {
         match (&settings.public_key, settings.certificates.as_slice()) {
             (Some(text), []) => {
                 let key = PublicKey::from_pem(text)
-                    .map_err(|error| SettingsError::new("public_key", error.to_string()))?;
+                    .map_err(|error| SettingsError::key("public_key", &error))?;
                 measure(&key, settings.sign_type, "public_key")?;
                 Ok(Self::Key(key))
             }
@@ -40,7 +50,8 @@ impl Ring {
                 Err(SettingsError::new("certificates", problem))
             }
             (None, texts) => {
-                let read = |text: &String| certificate(text, settings.sign_type);
+                let roots = roots(settings)?;
+                let read = |text: &String| certificate(text, roots.as_ref(), settings.sign_type);
                 texts.iter().map(read).collect::<Result<_, _>>().map(Self::Certificates)
             }
         }
@@ -50,12 +61,26 @@ impl Ring {
     pub(super) fn candidates(&self, serial: Option<&[u8]>) -> Result<Vec<&PublicKey>, Refusal> {
         match (self, serial) {
             (Self::Key(key), _) => Ok(vec![key]),
-            (Self::Certificates(known), None) => Ok(known.iter().map(|(_, key)| key).collect()),
+            (Self::Certificates(known), None) => Ok(known.iter().map(|one| &one.key).collect()),
             (Self::Certificates(known), Some(serial)) => known
                 .iter()
-                .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(serial))
-                .map(|(_, key)| vec![key])
+                .find(|one| one.serial.as_bytes().eq_ignore_ascii_case(serial))
+                .map(|one| vec![&one.key])
                 .ok_or(Refusal::KeyUnknown),
+        }
+    }
+
+    /// The keys as people may see them. A bare key has no name, so it is called by its setting.
+    pub(super) fn known(&self) -> Vec<KnownKey> {
+        match self {
+            Self::Key(_) => vec![KnownKey::endless("public_key", KeyKind::PublicKey)],
+            Self::Certificates(known) => known
+                .iter()
+                .map(|one| KnownKey {
+                    valid: Some(one.valid),
+                    ..KnownKey::endless(one.serial.clone(), KeyKind::Certificate)
+                })
+                .collect(),
         }
     }
 }
@@ -67,11 +92,32 @@ pub(super) fn serial(certificate: &Certificate) -> String {
     hex::encode(&Md5::digest(text))
 }
 
-fn certificate(text: &str, sign_type: SignType) -> Result<(String, PublicKey), SettingsError> {
-    let certificate = Certificate::from_pem(text)
-        .map_err(|error| SettingsError::new("certificates", error.to_string()))?;
+/// The roots that certificates must chain to, where they are configured.
+fn roots(settings: &Settings) -> Result<Option<Roots>, SettingsError> {
+    let bundle = settings.root_certificate.as_ref().map(std::slice::from_ref);
+    bundle
+        .map(Roots::from_pem)
+        .transpose()
+        .map_err(|error| SettingsError::key("root_certificate", &error))
+}
+
+/// Reads one certificate. Its chain is looked at as it was when the certificate was made: ends are
+/// watched while the server runs.
+fn certificate(
+    text: &str,
+    roots: Option<&Roots>,
+    sign_type: SignType,
+) -> Result<Known, SettingsError> {
+    let certificate =
+        Certificate::from_pem(text).map_err(|error| SettingsError::key("certificates", &error))?;
     measure(&certificate.key, sign_type, "certificates")?;
-    Ok((serial(&certificate), certificate.key))
+    let serial = serial(&certificate);
+    if let Some(Err(error)) = roots.map(|roots| roots.vouch(text, certificate.not_before)) {
+        let problem = format!("{serial} does not chain to root_certificate: {error}");
+        return Err(SettingsError::new("certificates", problem).coded(SettingsError::CHAIN));
+    }
+    let valid = Validity { from: certificate.not_before, to: certificate.not_after };
+    Ok(Known { serial, key: certificate.key, valid })
 }
 
 fn measure(key: &PublicKey, sign_type: SignType, field: &'static str) -> Result<(), SettingsError> {
@@ -81,7 +127,7 @@ fn measure(key: &PublicKey, sign_type: SignType, field: &'static str) -> Result<
     };
     if bits < least {
         let problem = format!("RSA key has {bits} bits, expected at least {least}");
-        return Err(SettingsError::new(field, problem));
+        return Err(SettingsError::key(field, &problem));
     }
     Ok(())
 }

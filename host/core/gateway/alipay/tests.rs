@@ -12,6 +12,8 @@ mod settings;
 
 mod any;
 
+mod certificates;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 

@@ -2,6 +2,8 @@
 
 pub mod rsa;
 
+pub mod chain;
+
 pub mod aead;
 
 pub mod xml;

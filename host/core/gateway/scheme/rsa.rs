@@ -253,6 +253,17 @@ impl<'a> Block<'a> {
     }
 }
 
+/// The DER of every PEM block of a bundle; of a text without armour its own.
+pub(crate) fn der_blocks(bundle: &str) -> Result<Vec<Vec<u8>>, KeyError> {
+    let mut blocks = vec![Block::read(bundle)?];
+    let mut rest = bundle;
+    while blocks.last().is_some_and(|block| block.is_followed) {
+        rest = rest.split_once(END).unwrap_or_default().1;
+        blocks.push(Block::read(rest)?);
+    }
+    Ok(blocks.into_iter().map(|block| block.der).collect())
+}
+
 fn decode(text: &str) -> Result<Vec<u8>, KeyError> {
     let solid: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     STANDARD.decode(solid).map_err(|_| KeyError::Base64)
@@ -272,6 +283,8 @@ fn moment(time: Time) -> Result<Timestamp, KeyError> {
 }
 
 const BEGIN: &str = "-----BEGIN ";
+
+const END: &str = "-----END ";
 
 /// Smallest modulus: old Alipay accounts sign with 1024 bits.
 const BITS_MIN: u32 = 1024;

@@ -6,7 +6,7 @@ use crate::notification::AccountMismatch;
 use super::envelope::is_identifier;
 
 /// The account of a channel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Account {
     merchant_id: String,
     application_ids: Vec<String>,

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use crate::gateway::inquiry::{
     CannotAsk, Incoming, Inquiry, Outgoing, Question, Silence, Stamp, Told, is_number, shown,
 };
-use crate::gateway::scheme::rsa::{Digest, PrivateKey, decode_signature};
+use crate::gateway::known::{KeyKind, KnownKey, Validity};
+use crate::gateway::scheme::rsa::{Certificate, Digest, PrivateKey, decode_signature};
 use crate::gateway::{Refusal, SettingsError};
 use crate::notification::{EventType, Notification};
 use crate::request::Request;
@@ -20,6 +21,7 @@ use crate::secret::Secret;
 use crate::time::Timestamp;
 
 use super::head::Head;
+use super::keys::normal;
 use super::resource::{self, Amount};
 use super::{BODY_BYTES_MAX, WechatV3};
 
@@ -31,31 +33,49 @@ pub struct InquirySettings {
     pub merchant_private_key: Secret,
     /// The serial number of the merchant's API certificate, in hex.
     pub merchant_serial: String,
+    /// That certificate (`apiclient_cert.pem`), where it is to be held against both and watched
+    /// for its end.
+    #[serde(default)]
+    pub merchant_certificate: Option<String>,
     /// Where to ask: the official host, or its backup `https://api2.mch.weixin.qq.com`.
     #[serde(default = "base_url")]
     pub base_url: String,
 }
 
 /// The merchant's own half: who asks, and with which key.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Merchant {
     key: PrivateKey,
     serial: String,
+    valid: Option<Validity>,
     base_url: String,
 }
 
 impl Merchant {
     pub(super) fn new(settings: &InquirySettings) -> Result<Self, SettingsError> {
-        let key = PrivateKey::from_pem(&settings.merchant_private_key).map_err(|error| {
-            SettingsError::new("inquiry.merchant_private_key", error.to_string())
-        })?;
+        let key = PrivateKey::from_pem(&settings.merchant_private_key)
+            .map_err(|error| SettingsError::key("inquiry.merchant_private_key", &error))?;
         let serial = settings.merchant_serial.as_str();
         if !(1..=64).contains(&serial.len()) || !serial.bytes().all(|b| b.is_ascii_hexdigit()) {
             let problem = "serial is of another form, expected 1 to 64 hexadecimal digits";
             return Err(SettingsError::new("inquiry.merchant_serial", problem));
         }
+        let valid = match &settings.merchant_certificate {
+            Some(pem) => Some(own_certificate(pem, &key, serial)?),
+            None => None,
+        };
         let base_url = settings.base_url.trim_end_matches('/').to_owned();
-        Ok(Self { key, serial: serial.to_ascii_uppercase(), base_url })
+        Ok(Self { key, serial: serial.to_ascii_uppercase(), valid, base_url })
+    }
+
+    pub(super) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// The key, or the certificate where that is known, as people may see it.
+    pub(super) fn known(&self) -> KnownKey {
+        let kind = if self.valid.is_some() { KeyKind::OwnCertificate } else { KeyKind::PrivateKey };
+        KnownKey { valid: self.valid, ..KnownKey::endless(self.serial.clone(), kind) }
     }
 
     /// The value of `Authorization` for a request.
@@ -76,9 +96,26 @@ impl Merchant {
     }
 }
 
+/// Holds the merchant's certificate against the key and the serial number beside it.
+fn own_certificate(pem: &str, key: &PrivateKey, serial: &str) -> Result<Validity, SettingsError> {
+    let field = "inquiry.merchant_certificate";
+    let certificate =
+        Certificate::from_pem(pem).map_err(|error| SettingsError::key(field, &error))?;
+    if certificate.serial_hex != normal(serial) {
+        let found = &certificate.serial_hex;
+        let problem = format!("has the serial number {found}, but merchant_serial is {serial}");
+        return Err(SettingsError::new(field, problem).coded(SettingsError::SERIAL));
+    }
+    if key.public_der().as_deref() != Some(certificate.key.spki_der()) {
+        let problem = "is for another key than merchant_private_key";
+        return Err(SettingsError::new(field, problem).coded(SettingsError::PAIR));
+    }
+    Ok(Validity { from: certificate.not_before, to: certificate.not_after })
+}
+
 impl Inquiry for WechatV3 {
     fn base_url(&self) -> &str {
-        self.merchant.as_ref().map_or("", |merchant| &merchant.base_url)
+        self.merchant.as_ref().map_or("", Merchant::base_url)
     }
 
     fn ask(&self, question: Question<'_>, stamp: Stamp<'_>) -> Result<Outgoing, CannotAsk> {

@@ -22,6 +22,8 @@ use super::{PublicKeySettings, Settings, WechatV3};
 
 mod any;
 
+mod certificates;
+
 mod inquiry;
 
 mod meaning;
@@ -67,6 +69,8 @@ fn settings() -> Settings {
         previous_api_v3_key: None,
         platform_certificates: Vec::new(),
         public_keys: vec![PublicKeySettings { id: KEY_ID.to_owned(), key: public_pem(signer()) }],
+        fetch_certificates: false,
+        platform_root_certificates: Vec::new(),
         tolerance_s: 300,
         inquiry: None,
     }

@@ -47,6 +47,8 @@ mod calling;
 
 mod operating;
 
+mod certifying;
+
 mod recording;
 
 mod copying;
@@ -69,6 +71,8 @@ mod working;
 mod planning;
 
 mod alerting;
+
+mod inquiring;
 
 /// Tells each story twice.
 macro_rules! stories {
@@ -125,6 +129,11 @@ stories! {
         a_deferred_notification_lets_its_order_go_on
         ten_hosts_that_claim_one_order_get_it_once
         a_claim_that_finds_nothing_is_empty;
+    certifying:
+        of_all_hosts_one_asks_and_again_only_after_the_gap
+        many_hosts_at_one_moment_make_one_question
+        a_clock_that_was_far_ahead_keeps_nobody_from_asking
+        a_certificate_stays_to_its_end_though_it_is_handed_out_no_more;
     holding:
         what_is_held_spends_nothing_and_keeps_its_place
         what_is_held_is_called_back_by_plugin_and_number
@@ -238,6 +247,13 @@ stories! {
         a_canary_that_fails_too_often_is_stopped_by_what_all_hosts_counted
         a_canary_that_goes_bad_late_is_judged_by_its_last_minutes
         every_host_says_what_it_has_in_force;
+    inquiring:
+        a_question_belongs_to_one_host_until_its_lease_ends
+        all_hosts_together_ask_no_more_than_a_channel_may
+        an_order_that_was_heard_of_is_asked_about_no_more
+        a_question_out_of_turn_is_put_once_in_a_while
+        a_question_that_is_over_can_be_put_on_the_schedule_again
+        orders_that_were_registered_before_are_found_page_by_page;
     crowd:
         three_hosts_and_shuffled_repeats_pay_every_order_once;
 }

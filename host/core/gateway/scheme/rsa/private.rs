@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -39,6 +40,13 @@ impl PrivateKey {
             Some(label) => Err(KeyError::label(label, "PRIVATE KEY or RSA PRIVATE KEY")),
         }?;
         Ok(Self(Arc::new(pair)))
+    }
+
+    /// The public half as SPKI DER, to see whether a certificate is for this key.
+    #[must_use]
+    pub fn public_der(&self) -> Option<Vec<u8>> {
+        let der: PublicKeyX509Der<'_> = self.0.public_key().as_der().ok()?;
+        Some(der.as_ref().to_vec())
     }
 
     /// The signature of a message in base64; `None` where the library fails.

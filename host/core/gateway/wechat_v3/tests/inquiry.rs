@@ -21,7 +21,7 @@ const PAYMENT: Question<'_> = Question::Payment { order_no: "CG20261121000001" }
 const REFUND: Question<'_> =
     Question::Refund { order_no: "CG20261121000001", refund_no: "CGR20261121000001" };
 
-fn private_pem() -> String {
+pub(super) fn private_pem() -> String {
     let der: Pkcs8V1Der<'_> = signer().as_der().unwrap();
     format!(
         "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
@@ -29,11 +29,12 @@ fn private_pem() -> String {
     )
 }
 
-fn asker_with(change: impl FnOnce(&mut Settings)) -> WechatV3 {
+pub(super) fn asker_with(change: impl FnOnce(&mut Settings)) -> WechatV3 {
     let mut settings = settings();
     settings.inquiry = Some(InquirySettings {
         merchant_private_key: Secret::new(private_pem()),
         merchant_serial: "1dde55ad98ed71d6edd4a4a16996de7b47773a8c".to_owned(),
+        merchant_certificate: None,
         base_url: "https://api.mch.weixin.qq.com/".to_owned(),
     });
     change(&mut settings);
@@ -44,7 +45,7 @@ fn asker() -> WechatV3 {
     asker_with(|_| {})
 }
 
-fn stamp() -> Stamp<'static> {
+pub(super) fn stamp() -> Stamp<'static> {
     Stamp { now: Timestamp::from_seconds(NOW_S), nonce: NONCE }
 }
 
@@ -196,6 +197,7 @@ fn a_channel_asks_only_with_a_key() {
         settings.inquiry = Some(InquirySettings {
             merchant_private_key: Secret::new(key.to_owned()),
             merchant_serial: serial.to_owned(),
+            merchant_certificate: None,
             base_url: String::new(),
         });
         WechatV3::new(settings).unwrap_err().field.into_owned()

@@ -26,6 +26,8 @@ pub(super) fn load(text: &str) -> (WechatV3, Callback, Value) {
         previous_api_v3_key: None,
         platform_certificates: key("platform_certificate_pem").into_iter().collect(),
         public_keys: public_key.into_iter().collect(),
+        fetch_certificates: false,
+        platform_root_certificates: Vec::new(),
         tolerance_s: 300,
         inquiry: None,
     })

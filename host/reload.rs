@@ -29,6 +29,7 @@ pub type Part = Box<dyn Fn(&Config) -> Result<Swap, ConfigError> + Send + Sync>;
 pub const LIVE: &[&str] = &[
     "channels.*",
     "operators.*",
+    "alerts.webhooks.*",
     "operator",
     "businesses.*.token_sha256",
     "businesses.*.status",

@@ -132,7 +132,8 @@ impl Server {
             owner: engine.owner.clone(),
             poll_ms: config.engine.poll_ms,
         });
-        let keys = Keys::start(&config, (&store, &channels), &clock, &tls).await?;
+        let keys =
+            Keys::start(&config, (&store, &channels), (&clock, &alerts.robots), &tls).await?;
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));

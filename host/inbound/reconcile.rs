@@ -100,6 +100,10 @@ async fn reconcile(
     if rows.len() > BILL_ROWS_MAX {
         return Err(Problem::asked("rows", format!("must be {BILL_ROWS_MAX} at most")));
     }
+    if let Some(row) = rows.iter().find(|row| !row.is_well_formed()) {
+        let rule = format!("the row of line {} has a number that is none", row.line);
+        return Err(Problem::asked("rows", rule));
+    }
     if repair {
         check_why(why.as_deref().unwrap_or_default())?;
     }

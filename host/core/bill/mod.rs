@@ -44,6 +44,16 @@ pub struct Row {
     pub at: Timestamp,
 }
 
+impl Row {
+    /// Whether every number has its form, as in a row that was read here.
+    #[must_use]
+    pub fn is_well_formed(&self) -> bool {
+        let numbers = [Some(&self.order_no), Some(&self.transaction_id)];
+        let optional = [self.refund_no.as_ref(), self.refund_id.as_ref()];
+        numbers.into_iter().chain(optional).flatten().all(|number| is_number(number))
+    }
+}
+
 /// Whether money came or went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -165,7 +175,7 @@ impl Spot {
     /// A number of an order, payment or refund.
     fn number(self, text: &str) -> Result<String, BillError> {
         let length = text.chars().count();
-        if (1..=NUMBER_MAX).contains(&length) && text.chars().all(|c| c.is_ascii_graphic()) {
+        if is_number(text) {
             return Ok(text.to_owned());
         }
         let found = format!("found {length} characters");
@@ -183,6 +193,10 @@ impl Spot {
         let time = Timestamp::parse_beijing(text);
         time.ok_or_else(|| self.wrong("expected yyyy-MM-dd HH:mm:ss"))
     }
+}
+
+fn is_number(text: &str) -> bool {
+    (1..=NUMBER_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn bare(line: u64, problem: impl Into<String>) -> BillError {

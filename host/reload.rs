@@ -26,7 +26,21 @@ pub type Swap = Box<dyn FnOnce() + Send>;
 pub type Part = Box<dyn Fn(&Config) -> Result<Swap, ConfigError> + Send + Sync>;
 
 /// Begin of the keys that some part takes over. `*` stands for one name.
-pub const LIVE: [&str; 4] = ["channels.*", "operators.*", "operator", "businesses.*.token_sha256"];
+pub const LIVE: [&str; 13] = [
+    "channels.*",
+    "operators.*",
+    "operator",
+    "businesses.*.token_sha256",
+    "alerts.webhooks.*",
+    "*.tls.certificate_file",
+    "*.tls.key_file",
+    "*.tls.also",
+    "*.tls.client_ca_file",
+    "status.listener.tls.certificate_file",
+    "status.listener.tls.key_file",
+    "status.listener.tls.also",
+    "status.listener.tls.client_ca_file",
+];
 
 /// What became of reading the configuration again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,10 +290,12 @@ mod tests {
             "operators.ada.token_sha256",
             "operator.token_sha256",
             "businesses.MALL.token_sha256",
+            "public.tls.key_file",
+            "alerts.webhooks.duty.url_file",
         ] {
             assert!(is_live(key), "{key}");
         }
-        for key in ["store.url", "public.listen", "businesses.MALL.policy.read", "channels"] {
+        for key in ["store.url", "public.listen", "public.tls.handshakes_max", "channels"] {
             assert!(!is_live(key), "{key}");
         }
     }

@@ -87,7 +87,8 @@ impl Server {
         let front_ends = fronts::bind(&config, clock.now()).await?;
         let status = fronts::address(front_ends.as_ref())?;
         let status_keys = front_ends.as_ref().and_then(Bound::keys);
-        let tls = [public.keys(), private.keys(), status_keys].into_iter().flatten().collect();
+        let tls: Vec<_> =
+            [public.keys(), private.keys(), status_keys].into_iter().flatten().collect();
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
@@ -127,7 +128,8 @@ impl Server {
             owner: engine.owner.clone(),
             poll_ms: config.engine.poll_ms,
         });
-        let keys = Keys::start(&config, (&store, &channels), &clock).await?;
+        let live = (tls.as_slice(), &alerts.robots);
+        let keys = Keys::start(&config, (&store, &channels), live, &clock).await?;
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));

@@ -91,13 +91,18 @@ pub(super) fn gather<T>(work: impl FnOnce() -> T) -> (T, Files) {
 /// As the file system says.
 pub fn read(key: &str, path: &Path) -> std::io::Result<String> {
     // Before the reading: a change while it is read is then seen as one.
+    note(key, path);
+    std::fs::read_to_string(path)
+}
+
+/// Has changes of a file seen that somebody else reads, after this.
+pub(super) fn note(key: &str, path: &Path) {
     let seen = Seen { key: key.to_owned(), stamp: stamp(path) };
     GATHERED.with_borrow_mut(|gathered| {
         if let Some(files) = gathered {
             files.0.insert(path.to_path_buf(), seen);
         }
     });
-    std::fs::read_to_string(path)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::ConfigError;
+use super::{ConfigError, files};
 use crate::inbound::ListenerSettings;
 
 /// Checks the settings of a listener, every file included, and makes its paths start from a folder.
@@ -19,5 +19,10 @@ pub(super) fn check(
     }
     let Some(tls) = &mut settings.tls else { return Ok(()) };
     tls.beside(folder);
-    tls.read().map_err(|error| wrong(&format!("tls.{}", error.field), error.problem))
+    for path in tls.files() {
+        files::note(&format!("{room}.tls.certificate_file"), &path);
+    }
+    tls.read().map_err(|error| {
+        wrong(&format!("tls.{}", error.field), error.problem).coded(ConfigError::KEY)
+    })
 }

@@ -4,16 +4,19 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use callgate_core::gateway::known::Validity;
 use callgate_store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
+use crate::engine::alert::Robots;
 use crate::engine::certificates::{Certificates, Keyring};
-use crate::expiry::{self, Expiry};
+use crate::expiry::{self, Expiry, KeyLine};
 use crate::inbound::channel::Channels;
 use crate::inbound::keys;
+use crate::inbound::listener::tls::{self, TlsKeys};
 use crate::inbound::tokens::Operators;
 use crate::reload::{self, Part, Reload, Reloads};
 
@@ -31,6 +34,7 @@ impl Keys {
     pub(super) async fn start(
         config: &Config,
         (store, channels): (&Store, &Arc<Channels>),
+        (tls, robots): (&[Arc<TlsKeys>], &Robots),
         clock: &Clock,
     ) -> anyhow::Result<Self> {
         let keyring = Arc::new(Keyring::new(Arc::clone(channels)));
@@ -44,7 +48,13 @@ impl Keys {
         certificates.look().await.context("certificates that were fetched")?;
         let expiry = Arc::new(Expiry::new(clock.clone(), config.keys.warn_before_days));
         expiry.watch(expiry::of_channels(Arc::clone(channels)));
-        let parts = vec![channels_part(keyring, clock.clone()), tokens_part(config)];
+        expiry.watch(of_listeners(tls.to_vec()));
+        let parts = vec![
+            channels_part(keyring, clock.clone()),
+            tokens_part(config),
+            listeners_part(tls.to_vec(), clock.clone()),
+            robots_part(robots.clone()),
+        ];
         let (reload, reloads) = Reload::new(config, clock.clone(), parts);
         let operators = config.operators.clone();
         Ok(Self { certificates: Arc::new(certificates), expiry, reload, reloads, operators })
@@ -97,5 +107,72 @@ fn tokens_part(config: &Config) -> Part {
                 tokens.replace(&new.get(name).cloned().unwrap_or_default());
             }
         }))
+    })
+}
+
+/// What listeners present. A listener that begins or ends to speak TLS waits for the next start.
+fn listeners_part(tls: Vec<Arc<TlsKeys>>, clock: Clock) -> Part {
+    Box::new(move |config| {
+        let mut ready = Vec::new();
+        for keys in &tls {
+            let room = keys.listener();
+            let Some(settings) = presented(config, room) else { continue };
+            settings.dated(clock.now()).map_err(|error| {
+                ConfigError::new(format!("{room}.tls.{}", error.field), error.problem)
+                    .coded(ConfigError::KEY)
+            })?;
+            ready.push((Arc::clone(keys), settings.clone()));
+        }
+        let clock = clock.clone();
+        Ok(Box::new(move || {
+            for (keys, settings) in ready {
+                if let Err(error) = keys.replace(&settings, clock.now()) {
+                    // It was good a moment ago: somebody writes, and it is looked at again.
+                    tracing::error!(listener = keys.listener(), %error,
+                        "a listener keeps its certificate");
+                }
+            }
+        }))
+    })
+}
+
+/// What a listener is to present by a configuration.
+fn presented<'a>(config: &'a Config, listener: &str) -> Option<&'a tls::Settings> {
+    match listener {
+        "public" => config.public.tls.as_ref(),
+        "private" => config.private.tls.as_ref(),
+        _ => config.status.listener.tls.as_ref(),
+    }
+}
+
+/// Whom alerts are told to.
+fn robots_part(robots: Robots) -> Part {
+    Box::new(move |config| {
+        let wrong = |(name, field, problem): (String, &'static str, String)| {
+            ConfigError::new(format!("alerts.webhooks.{name}.{field}"), problem)
+        };
+        Robots::new(&config.webhooks).map_err(wrong)?;
+        let (robots, webhooks) = (robots.clone(), config.webhooks.clone());
+        Ok(Box::new(move || {
+            if let Err((name, field, problem)) = robots.replace(&webhooks) {
+                tracing::error!(name, field, problem, "webhooks stay as they were");
+            }
+        }))
+    })
+}
+
+/// The certificates of listeners.
+fn of_listeners(tls: Vec<Arc<TlsKeys>>) -> expiry::Source {
+    Box::new(move || {
+        let lines = tls.iter().flat_map(|keys| {
+            keys.certificates().into_iter().map(|(names, from, to)| KeyLine {
+                owner: keys.listener().to_owned(),
+                id: names,
+                kind: "certificate",
+                origin: "configured",
+                valid: Some(Validity { from, to }),
+            })
+        });
+        lines.collect()
     })
 }

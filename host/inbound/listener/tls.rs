@@ -194,6 +194,14 @@ impl TlsKeys {
         self.presented().material.expires()
     }
 
+    /// Each certificate by the names that it is made out to, and its first and last moment.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<(String, Timestamp, Timestamp)> {
+        let presented = self.presented();
+        let certificates = presented.material.certificates().iter();
+        certificates.map(|one| (one.names.join(" "), one.not_before, one.not_after)).collect()
+    }
+
     /// The name of the listener: `public` or `private`.
     #[must_use]
     pub fn listener(&self) -> &'static str {

@@ -3,7 +3,8 @@
 //!
 //! Reading order: [`inbound`] is where bytes come in, [`engine`] is where work is done; both stand
 //! on the crates core, store and sandbox. [`config`] gathers the settings, [`cli`] the commands.
-//! [`packages`] decides which plugins are let in, [`server`] puts the rooms together.
+//! [`packages`] decides which plugins are let in, [`server`] puts the rooms together, [`files`]
+//! raises a limit.
 
 pub mod clock;
 
@@ -18,6 +19,8 @@ pub mod engine;
 pub mod config;
 
 pub mod packages;
+
+pub mod files;
 
 pub mod server;
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
+use callgate_core::time::Timestamp;
 use callgate_sandbox::engine::Sandbox;
 use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::registry::Registry;
@@ -87,8 +88,8 @@ impl Server {
         let front_ends = fronts::bind(&config, clock.now()).await?;
         let status = fronts::address(front_ends.as_ref())?;
         let status_keys = front_ends.as_ref().and_then(Bound::keys);
-        let tls: Vec<_> =
-            [public.keys(), private.keys(), status_keys].into_iter().flatten().collect();
+        let tls = [public.keys(), private.keys(), status_keys];
+        let tls: Vec<_> = tls.into_iter().flatten().collect();
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
@@ -128,8 +129,8 @@ impl Server {
             owner: engine.owner.clone(),
             poll_ms: config.engine.poll_ms,
         });
-        let live = (tls.as_slice(), &alerts.robots);
-        let keys = Keys::start(&config, (&store, &channels), live, &clock).await?;
+        let keys =
+            Keys::start(&config, (&store, &channels), &clock, (&tls, &alerts.robots)).await?;
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
@@ -243,6 +244,22 @@ pub async fn plugins(config: &Config) -> anyhow::Result<Loaded> {
     }
     Registry::build(loaded.clone()).context("plugins")?;
     Ok(Loaded { sandbox, plugins: loaded })
+}
+
+/// Whether what the listeners present is valid at `now`.
+///
+/// # Errors
+/// The first that is not, with its key.
+pub fn certificates(config: &Config, now: Timestamp) -> anyhow::Result<()> {
+    for (name, listener) in [
+        ("public", &config.public),
+        ("private", &config.private),
+        ("status.listener", &config.status.listener),
+    ] {
+        let Some(tls) = &listener.tls else { continue };
+        tls.dated(now).map_err(|error| anyhow::anyhow!("{name}.tls.{error}"))?;
+    }
+    Ok(())
 }
 
 /// Opens every sink.

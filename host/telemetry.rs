@@ -132,6 +132,7 @@ fn describe() {
         "Canaries that were rolled back because they failed too often, by plugin."
     );
     describe_counter!("callgate_connections_refused_total", "Connections over the limit.");
+    describe_listeners();
     describe_bulkheads();
     describe_alerts();
 }
@@ -179,6 +180,26 @@ fn describe_keys() {
     describe_counter!(
         "callgate_certificates_refused_total",
         "Certificates that were handed out and failed a check, by channel and code."
+    );
+}
+
+fn describe_listeners() {
+    use metrics::{describe_counter, describe_gauge};
+
+    describe_counter!(
+        "callgate_tls_handshakes_total",
+        "Ended handshakes by listener and outcome (tls-1.2, tls-1.3, timeout, closed, busy, \
+         plain-http, incompatible, no-common-protocol, client-certificate, refused-by-peer, \
+         malformed)."
+    );
+    describe_gauge!(
+        "callgate_tls_certificate_not_after_seconds",
+        "When the first certificate of a listener ends, in seconds since 1970, by listener."
+    );
+    describe_counter!(
+        "callgate_http2_cut_off_total",
+        "HTTP/2 connections that were ended by us, by why: resets (too many requests taken back), \
+         deaf (answers are not taken)."
     );
 }
 

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::clock::Clock;
 use crate::config::{Config, Layers, default_text};
+use crate::files;
 use crate::inbound::tokens::hash_text;
 use crate::outbound::endpoints::Endpoints;
 use crate::server::{self, Server};
@@ -119,6 +120,7 @@ async fn serve(place: Place) -> anyhow::Result<ExitCode> {
     let config = configuration(place)?;
     let _log = telemetry::start_log(&config.log)?;
     let metrics = telemetry::start_metrics()?;
+    files::raise_limit(&config);
     let stop = stop_signal()?;
     let server = Server::start(config, Clock::system(), metrics).await?;
     // One line for whoever started us, so that port 0 is of use.
@@ -155,6 +157,7 @@ async fn check(place: Place) -> anyhow::Result<ExitCode> {
     let _log = telemetry::start_log(&config.log)?;
     server::plugins(&config).await?;
     server::sinks(&config).await?;
+    server::certificates(&config, Clock::system().now())?;
     Endpoints::open(config.endpoints.clone()).await?;
     print(&format!(
         "good: {} businesses, {} channels, {} plugins, {} endpoints, {} sinks\n",

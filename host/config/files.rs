@@ -95,7 +95,7 @@ pub fn read(key: &str, path: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(path)
 }
 
-/// Has changes of a file seen that somebody else reads, after this.
+/// Notes a file that somebody below reads for the configuration.
 pub(super) fn note(key: &str, path: &Path) {
     let seen = Seen { key: key.to_owned(), stamp: stamp(path) };
     GATHERED.with_borrow_mut(|gathered| {

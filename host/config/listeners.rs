@@ -19,10 +19,8 @@ pub(super) fn check(
     }
     let Some(tls) = &mut settings.tls else { return Ok(()) };
     tls.beside(folder);
-    for path in tls.files() {
-        files::note(&format!("{room}.tls.certificate_file"), &path);
+    for file in tls.files() {
+        files::note(&format!("{room}.tls.certificate_file"), &file);
     }
-    tls.read().map_err(|error| {
-        wrong(&format!("tls.{}", error.field), error.problem).coded(ConfigError::KEY)
-    })
+    tls.read().map_err(|error| wrong(&format!("tls.{}", error.field), error.problem))
 }

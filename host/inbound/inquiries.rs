@@ -56,10 +56,12 @@ async fn ask(
         let put = inquiries.asks.put_on_schedule(about).await?;
         let put = put.ok_or(Problem::NotFound { what: "order" })?;
         return match put.code.as_deref() {
-            Some(code) => {
-                Err(Problem::Refused { code: NOT_POSSIBLE, text: format!("{RULE} ({code})") })
+            Some(NOT_POSSIBLE) => {
+                Err(Problem::Refused { code: NOT_POSSIBLE, text: RULE.to_owned() })
             }
-            None => Ok((StatusCode::ACCEPTED, Json(answer_json(&put))).into_response()),
+            Some(_) => Ok((StatusCode::ACCEPTED, Json(answer_json(&put))).into_response()),
+            // It was told already.
+            None => Ok(Json(answer_json(&put)).into_response()),
         };
     };
     match tokio::time::timeout(wait, inquiries.asks.ask_now(about)).await {
@@ -116,8 +118,9 @@ fn question(body: &[u8]) -> Result<Question, Problem> {
     if body.is_empty() {
         return Ok(Question::default());
     }
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let sent: Question = serde_path_to_error::deserialize(&mut reader)
+    let object: serde_json::Map<String, Value> = serde_json::from_slice(body)
+        .map_err(|_| Problem::field("body", "must be a JSON object or nothing"))?;
+    let sent: Question = serde_path_to_error::deserialize(Value::Object(object))
         .map_err(|error| Problem::field(error.path().to_string(), error.inner().to_string()))?;
     let fits = |text: &String| {
         (1..=REFUND_NO_MAX).contains(&text.len())

@@ -107,7 +107,7 @@ impl ListenerSettings {
             ("body_bytes_max", wide(self.body_bytes_max), 1024, 64 << 20),
             ("head_bytes_max", wide(self.head_bytes_max), 8192, 1 << 20),
             ("headers_max", wide(self.headers_max), 16, 1000),
-            ("read_timeout_ms", self.read_timeout_ms, 100, 60_000),
+            ("read_timeout_ms", self.read_timeout_ms, 100, 600_000),
             ("connections_max", wide(self.connections_max), 1, 1 << 20),
             ("requests_max", wide(self.requests_max), 1, 1 << 20),
             ("http2.streams_max", self.http2.streams_max.into(), 1, 1000),

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use callgate_core::gateway::known::Validity;
 use callgate_store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -13,10 +12,10 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::engine::alert::Robots;
 use crate::engine::certificates::{Certificates, Keyring};
-use crate::expiry::{self, Expiry, KeyLine};
+use crate::expiry::{self, Expiry, KeyLine, Source};
 use crate::inbound::channel::Channels;
 use crate::inbound::keys;
-use crate::inbound::listener::tls::{self, TlsKeys};
+use crate::inbound::listener::tls::TlsKeys;
 use crate::inbound::tokens::Operators;
 use crate::reload::{self, Part, Reload, Reloads};
 
@@ -34,8 +33,8 @@ impl Keys {
     pub(super) async fn start(
         config: &Config,
         (store, channels): (&Store, &Arc<Channels>),
-        (tls, robots): (&[Arc<TlsKeys>], &Robots),
         clock: &Clock,
+        (tls, robots): (&[Arc<TlsKeys>], &Robots),
     ) -> anyhow::Result<Self> {
         let keyring = Arc::new(Keyring::new(Arc::clone(channels)));
         let certificates = Certificates {
@@ -52,7 +51,8 @@ impl Keys {
         let parts = vec![
             channels_part(keyring, clock.clone()),
             tokens_part(config),
-            listeners_part(tls.to_vec(), clock.clone()),
+            fronts_part(config),
+            tls_part(tls.to_vec(), clock.clone()),
             robots_part(robots.clone()),
         ];
         let (reload, reloads) = Reload::new(config, clock.clone(), parts);
@@ -94,55 +94,28 @@ fn channels_part(keyring: Arc<Keyring>, clock: Clock) -> Part {
     })
 }
 
-/// Tokens of operators and of businesses. A business that is new waits for the next start: more
-/// than its tokens belongs to it. One that is gone admits nobody any more.
-fn tokens_part(config: &Config) -> Part {
-    let (operators, businesses) = (config.operators.clone(), config.businesses.clone());
+/// What listeners present. Whether one speaks TLS at all is decided at the start.
+fn tls_part(all: Vec<Arc<TlsKeys>>, clock: Clock) -> Part {
     Box::new(move |config| {
-        let (operators, businesses) = (operators.clone(), businesses.clone());
-        let (new_operators, new) = (config.operators.clone(), config.businesses.clone());
-        Ok(Box::new(move || {
-            operators.replace(&new_operators);
-            for (name, tokens) in &businesses {
-                tokens.replace(&new.get(name).cloned().unwrap_or_default());
-            }
-        }))
-    })
-}
-
-/// What listeners present. A listener that begins or ends to speak TLS waits for the next start.
-fn listeners_part(tls: Vec<Arc<TlsKeys>>, clock: Clock) -> Part {
-    Box::new(move |config| {
+        let settings = [
+            ("public", &config.public.tls),
+            ("private", &config.private.tls),
+            ("status.listener", &config.status.listener.tls),
+        ];
         let mut ready = Vec::new();
-        for keys in &tls {
-            let room = keys.listener();
-            let Some(settings) = presented(config, room) else { continue };
-            settings.dated(clock.now()).map_err(|error| {
-                ConfigError::new(format!("{room}.tls.{}", error.field), error.problem)
-                    .coded(ConfigError::KEY)
-            })?;
-            ready.push((Arc::clone(keys), settings.clone()));
+        for keys in &all {
+            let named = settings.iter().find(|(name, _)| *name == keys.listener());
+            let Some((name, Some(settings))) = named else { continue };
+            ready.push(keys.ready(settings, clock.now()).map_err(|error| {
+                ConfigError::new(format!("{name}.tls.{}", error.field), error.problem)
+            })?);
         }
-        let clock = clock.clone();
         Ok(Box::new(move || {
-            for (keys, settings) in ready {
-                if let Err(error) = keys.replace(&settings, clock.now()) {
-                    // It was good a moment ago: somebody writes, and it is looked at again.
-                    tracing::error!(listener = keys.listener(), %error,
-                        "a listener keeps its certificate");
-                }
+            for one in ready {
+                one.enforce();
             }
         }))
     })
-}
-
-/// What a listener is to present by a configuration.
-fn presented<'a>(config: &'a Config, listener: &str) -> Option<&'a tls::Settings> {
-    match listener {
-        "public" => config.public.tls.as_ref(),
-        "private" => config.private.tls.as_ref(),
-        _ => config.status.listener.tls.as_ref(),
-    }
 }
 
 /// Whom alerts are told to.
@@ -161,18 +134,44 @@ fn robots_part(robots: Robots) -> Part {
     })
 }
 
-/// The certificates of listeners.
-fn of_listeners(tls: Vec<Arc<TlsKeys>>) -> expiry::Source {
-    Box::new(move || {
-        let lines = tls.iter().flat_map(|keys| {
-            keys.certificates().into_iter().map(|(names, from, to)| KeyLine {
-                owner: keys.listener().to_owned(),
-                id: names,
-                kind: "certificate",
-                origin: "configured",
-                valid: Some(Validity { from, to }),
-            })
-        });
-        lines.collect()
+/// The certificates of listeners as they are in force.
+fn of_listeners(all: Vec<Arc<TlsKeys>>) -> Source {
+    Box::new(move || all.iter().flat_map(|keys| lines(keys)).collect())
+}
+
+fn lines(keys: &TlsKeys) -> Vec<KeyLine> {
+    let listener = keys.listener();
+    let line = |(id, valid)| KeyLine {
+        owner: listener.to_owned(),
+        id,
+        kind: "tls-certificate",
+        origin: "configured",
+        valid: Some(valid),
+    };
+    keys.certificates().into_iter().map(line).collect()
+}
+
+/// What businesses allow their front ends: keys of tokens, origins.
+fn fronts_part(config: &Config) -> Part {
+    let fronts = config.fronts.clone();
+    Box::new(move |config| {
+        let (fronts, new) = (fronts.clone(), config.fronts.current());
+        Ok(Box::new(move || fronts.replace(new)))
+    })
+}
+
+/// Tokens of operators and of businesses. A business that is new waits for the next start: more
+/// than its tokens belongs to it. One that is gone admits nobody any more.
+fn tokens_part(config: &Config) -> Part {
+    let (operators, businesses) = (config.operators.clone(), config.businesses.clone());
+    Box::new(move |config| {
+        let (operators, businesses) = (operators.clone(), businesses.clone());
+        let (new_operators, new) = (config.operators.clone(), config.businesses.clone());
+        Ok(Box::new(move || {
+            operators.replace(&new_operators);
+            for (name, tokens) in &businesses {
+                tokens.replace(&new.get(name).cloned().unwrap_or_default());
+            }
+        }))
     })
 }

@@ -15,7 +15,8 @@
 //! in `alerts`, with `measures`; what gateways are to be asked in `inquiries`; what is old is
 //! archived to files (`retention`), and
 //! `backup` copies whole files. Below are
-//! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
+//! the seam to both databases (`sql`, `lite`, `single`), multi-row statements (`batch`), what differs
+//! between the two (`dialect`), the schema and the faults.
 
 mod store;
 
@@ -99,6 +100,12 @@ mod backup;
 mod tally;
 
 mod probe;
+
+mod sql;
+
+mod lite;
+
+mod single;
 
 mod batch;
 

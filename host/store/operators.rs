@@ -1,7 +1,6 @@
 //! What operators ask of the store: [`Store`]'s methods for them.
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AssertSqlSafe, Row};
 
 use crate::attempt;
 use crate::audit::{self, AuditEntry, AuditQuery};
@@ -18,6 +17,7 @@ use crate::replays::{
     Starting, Step, Stepped, check, next,
 };
 use crate::sinks::{self, SinkStanding};
+use crate::sql::query;
 use crate::store::Store;
 
 /// What operators do.
@@ -228,7 +228,7 @@ impl Store {
     /// As the database fails.
     pub async fn next_replay_at(&self) -> Result<Option<Timestamp>, StoreError> {
         let sql = "select min(next_at_ms) as next_at from replays where state = 'running'";
-        let row = sqlx::query::<Any>(sql).fetch_one(self.readers()).await?;
+        let row = query(sql).fetch_one(self.readers()).await?;
         Ok(row.try_get::<Option<i64>, _>("next_at")?.map(Timestamp::from_ms))
     }
 
@@ -242,7 +242,7 @@ impl Store {
             "select {COLUMNS} from replays t where t.state = 'running' and t.next_at_ms <= $1 \
              order by t.next_at_ms, t.id limit {DUE_LOOKED_AT}"
         );
-        let due = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(now.as_ms());
+        let due = query(sql).bind(now.as_ms());
         let rows = due.fetch_all(self.readers()).await?;
         // One that cannot be read is for a newer host, and holds up no other.
         let readable = rows.iter().find_map(|row| BulkReplay::read(row).ok());
@@ -268,7 +268,7 @@ impl Store {
     /// As the database fails.
     pub async fn replay(&self, id: &str) -> Result<Option<BulkReplay>, StoreError> {
         let sql = format!("select {COLUMNS} from replays t where t.id = $1");
-        let look = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(id.to_owned());
+        let look = query(sql).bind(id.to_owned());
         look.fetch_optional(self.readers()).await?.as_ref().map(BulkReplay::read).transpose()
     }
 
@@ -280,7 +280,7 @@ impl Store {
         let sql = format!(
             "select {COLUMNS} from replays t order by t.created_at_ms desc, t.id desc limit {SHOWN}"
         );
-        let look = sqlx::query::<Any>(AssertSqlSafe(sql));
+        let look = query(sql);
         look.fetch_all(self.readers()).await?.iter().map(BulkReplay::read).collect()
     }
 }

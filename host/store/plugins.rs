@@ -8,13 +8,13 @@
 
 use callgate_core::canary::Runs;
 use callgate_core::time::Timestamp;
-use sqlx::AnyConnection;
 
 use crate::audit::AuditEntry;
 use crate::dialect::Dialect;
 use crate::error::{Fault, StoreError};
 use crate::group::Operation;
 use crate::operate::{Done, Operating, astray, check_words};
+use crate::sql::Connection;
 use crate::store::Store;
 
 mod act;
@@ -61,7 +61,7 @@ pub(crate) enum PluginDone {
 
 /// Does one piece of work inside the transaction that `connection` is in.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     work: &PluginWork,
 ) -> Result<PluginDone, Fault> {

@@ -5,6 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -77,6 +78,8 @@ impl Browser {
     async fn open((browser, driver): &(PathBuf, PathBuf)) -> Self {
         let mut child = Command::new(driver)
             .arg("--port=0")
+            // A group of its own, so that its browser ends with it.
+            .process_group(0)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -109,6 +112,7 @@ impl Browser {
             "--disable-gpu",
             "--no-proxy-server",
             "--no-first-run",
+            "--disable-crash-reporter",
             folder.as_str(),
         ];
         let wanted = json!({ "capabilities": { "alwaysMatch": {
@@ -151,22 +155,18 @@ impl Browser {
         self.call("/execute/sync", json!({ "script": script, "args": [] })).await
     }
 
-    async fn close(mut self) {
+    async fn close(self) {
         let closed = self.http.delete(&self.session).send().await;
         assert!(closed.expect("the driver answers").status().is_success());
-        self.child.kill().expect("a process of ours can be killed");
-        self.child.wait().expect("it has ended");
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Ended already, when all went well. A driver that is told to end ends its browser.
-        let id = self.child.id().to_string();
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = Command::new("kill").args(["-TERM", &id]).status();
-            let _ = self.child.wait();
-        }
+        let group = format!("-{}", self.child.id());
+        // Where a story ended early, the browser is still there.
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _ = self.child.wait();
     }
 }
 

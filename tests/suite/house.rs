@@ -71,6 +71,13 @@ impl House {
         Some(Self::open(folder, flags.iter().map(|flag| (*flag).to_owned()).collect()))
     }
 
+    /// The same with more configuration and flags.
+    pub(crate) fn start_with_flags(more: &str, flags: &[&str]) -> Option<Self> {
+        let folder = TempDir::new().expect("a folder for the house");
+        write_configuration(folder.path(), &format!("{}{more}", plugins_toml()?));
+        Some(Self::open(folder, flags.iter().map(|flag| (*flag).to_owned()).collect()))
+    }
+
     /// Starts a server on a folder that has a configuration of its own.
     pub(crate) fn start_in(folder: TempDir) -> Self {
         Self::open(folder, Vec::new())

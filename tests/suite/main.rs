@@ -46,6 +46,8 @@ mod deliver;
 
 mod tls;
 
+mod https;
+
 mod together;
 
 mod unreadable;

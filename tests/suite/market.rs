@@ -144,7 +144,8 @@ impl Market {
         self.post(&message, usize::try_from(draw.below(97)).unwrap_or(0)).await
     }
 
-    async fn post(&self, message: &Message, turn: usize) -> u16 {
+    /// Posts a message to the server whose turn it is; answers the status.
+    pub(crate) async fn post(&self, message: &Message, turn: usize) -> u16 {
         let server = &self.servers[turn.checked_rem(self.servers.len()).unwrap_or(0)];
         let mut request = self.http.post(format!("http://{}{}", server.public, message.path));
         for (name, value) in &message.headers {
@@ -220,4 +221,4 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(4);
 const QUIET_LOOKS: u32 = 40;
 
 /// How long a story waits for what is due.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);

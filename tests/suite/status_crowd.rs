@@ -128,6 +128,9 @@ impl Client {
     }
 }
 
+/// One crowd at a time: two would need more open files than most machines allow.
+static CROWD_AT_ONCE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Everybody waits at one host; the callbacks come by `post`.
 async fn crowd(seen: &Seen, orders: Vec<Paid>, post: impl AsyncFn(&Paid)) {
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
@@ -167,10 +170,9 @@ async fn crowd(seen: &Seen, orders: Vec<Paid>, post: impl AsyncFn(&Paid)) {
     let told = watch.elapsed();
     let woken = seen.metric(&http, "callgate_status_woken_total").await;
     let looks = seen.metric(&http, "callgate_status_looks_total").await;
-    println!(
-        "{CLIENTS} clients came in {came:?}, {} KiB before and {during} KiB with them; {ORDERS} \
-         changes told in {told:?}, {woken} woken, {looks} looks",
-        before
+    eprintln!(
+        "{CLIENTS} clients came in {came:?}, {before} KiB before and {during} KiB with them; \
+         {ORDERS} changes told in {told:?}, {woken} woken, {looks} looks"
     );
     assert_eq!(woken, u64::try_from(CLIENTS).expect("a count"), "each is woken once");
     let growth = during.saturating_sub(before);
@@ -182,6 +184,7 @@ async fn crowd(seen: &Seen, orders: Vec<Paid>, post: impl AsyncFn(&Paid)) {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_clients_are_woken_once_each_on_sqlite() {
     raise_limit();
+    let _alone = CROWD_AT_ONCE.lock().await;
     let Some(house) = House::start_with(&status_toml("127.0.0.1:0", ORIGIN, CROWD)) else { return };
     let mut orders = Vec::new();
     for _ in 0..ORDERS {
@@ -209,6 +212,7 @@ async fn register(http: &reqwest::Client, addresses: &Addresses) -> Paid {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_clients_are_woken_by_another_host_on_postgresql() {
     raise_limit();
+    let _alone = CROWD_AT_ONCE.lock().await;
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let (Some(mut here), Some(mut there)) = (host(&url, CROWD), host(&url, CROWD)) else { return };

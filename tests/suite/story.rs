@@ -8,7 +8,7 @@ use callgate::inbound::asking::AskSettings;
 use callgate_core::time::Timestamp;
 use callgate_trigger::channel::Channel;
 use callgate_trigger::draw::Draw;
-use callgate_trigger::message::Notice;
+use callgate_trigger::message::{Message, Notice, Sending};
 use callgate_trigger::purchase::Purchase;
 use callgate_trigger::wechat_v3::KeyMode;
 use futures_util::StreamExt as _;
@@ -97,15 +97,25 @@ fn callbacks(market: &Market, orders: &[Told], draw: &mut Draw) -> Vec<Sent> {
     in_time
 }
 
-/// Sends callbacks; tells how many were taken and how many refused.
+/// Sends callbacks, some at once; tells how many were taken and how many refused.
 async fn send(market: &Market, sent: &[Sent], draw: &mut Draw) -> BTreeMap<u16, usize> {
-    let mut statuses = BTreeMap::new();
+    let keys = market.standin.keys();
+    let mut messages = Vec::new();
     for Sent { notice, times } in sent {
         for _ in 0..*times {
-            let status = market.tell(notice, &market.standin.keys(), draw).await;
-            let count: &mut usize = statuses.entry(status).or_default();
-            *count = count.saturating_add(1);
+            let sending = Sending::genuine(market.clock.now());
+            messages.push(notice.sign(&keys, sending, draw).expect("a signed message"));
         }
+    }
+    let post = |(turn, message): (usize, &Message)| {
+        let message = message.clone();
+        async move { market.post(&message, turn).await }
+    };
+    let answers = futures_util::stream::iter(messages.iter().enumerate().map(post));
+    let mut statuses = BTreeMap::new();
+    for status in answers.buffer_unordered(16).collect::<Vec<u16>>().await {
+        let count: &mut usize = statuses.entry(status).or_default();
+        *count = count.saturating_add(1);
     }
     statuses
 }
@@ -151,9 +161,8 @@ async fn play(market: Market, count: usize) {
     }
     let asked = market.standin.asked();
     let most = check_questions(&asked);
-    for order in &orders {
-        check_order(&market, order).await;
-    }
+    let checks = orders.iter().map(|order| check_order(&market, order));
+    futures_util::stream::iter(checks).buffer_unordered(16).collect::<Vec<()>>().await;
     println!(
         "{count} orders on {} host(s), {}: callbacks before the new key {early:?}, after it \
          {later:?}; {} questions, {in_outage} of them in the outage, at most {most} about one order",

@@ -20,6 +20,8 @@ mod bench;
 
 mod postgres;
 
+mod proxies;
+
 mod nats;
 
 mod chromium;

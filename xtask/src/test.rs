@@ -5,13 +5,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::{chromium, clients, nats, plugins, postgres, workspace};
+use crate::{chromium, clients, nats, plugins, postgres, proxies, workspace};
 
 /// Formats, lints, guests, tests on both databases, and a fixed number of fuzz inputs.
 pub(crate) fn run() -> anyhow::Result<()> {
     let built = plugins::build()?;
     let postgres = postgres::find_or_install()?;
     let nats = nats::find_or_install()?;
+    proxies::find_or_install()?;
     let browser = chromium::find_or_install()?;
     let clients = clients::find_or_install();
     let mut totals = Totals::default();

@@ -22,6 +22,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use md5::Digest as _;
 use serde_json::{Value, json};
 
+#[path = "third_party/signing.rs"]
+mod signing;
+
 #[test]
 fn every_message_of_others_is_judged_as_its_note_says() {
     let Some(folder) = std::env::var_os("CALLGATE_THIRD_PARTY_VECTORS").map(PathBuf::from) else {
@@ -52,6 +55,7 @@ fn check(name: &str, vector: &Value) {
         "wechat-v3-02-php-escaped-slash-callback" => escaped_slashes(vector),
         "wechat-v3-03-api-response" => assert!(signature_holds(vector)),
         "wechat-v3-08-oracle-signed-callbacks" => official_java_key(vector),
+        "wechat-v3-09-request-signing" => signing::official_request(vector),
         "wechat-v2-04-must-reject" => strange_xml(vector),
         "alipay-01-sandbox-notify-plus-sign" => sandbox_notice(vector),
         "alipay-02-sandbox-return-url" => browser_return(vector),

@@ -4,12 +4,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use callgate_core::time::Timestamp;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::outbound::circuit::{Circuit, CircuitSettings, Probe};
 
 /// One host, shared by every channel that asks there.
 #[derive(Debug)]
-pub(super) struct Gate(Mutex<State>);
+pub(super) struct Gate {
+    state: Mutex<State>,
+    /// Rung when a pass came back that somebody was refused.
+    freed: Notify,
+}
 
 #[derive(Debug)]
 struct State {
@@ -20,12 +26,15 @@ struct State {
     width: usize,
     /// Answers since it grew.
     good: usize,
+    /// Whether somebody was refused because others were going.
+    wanted: bool,
 }
 
 impl Default for Gate {
     fn default() -> Self {
         let circuit = Circuit::new(CircuitSettings::default());
-        Self(Mutex::new(State { circuit, going: 0, width: 1, good: 0 }))
+        let state = State { circuit, going: 0, width: 1, good: 0, wanted: false };
+        Self { state: Mutex::new(state), freed: Notify::new() }
     }
 }
 
@@ -42,8 +51,29 @@ impl Gate {
         let mut state = gate.state();
         let room = state.circuit.room(now, state.going, state.width).min(most);
         state.going = state.going.saturating_add(room);
+        // Without others it is the host that is left in peace, and only time helps.
+        state.wanted |= room == 0 && most > 0 && state.going > 0;
         let probe = if state.circuit.is_open() { Probe::Yes } else { Probe::No };
         std::iter::repeat_with(|| Pass { gate: Arc::clone(gate), probe }).take(room).collect()
+    }
+
+    /// Ends when a pass came back after this was called, if somebody was refused one.
+    pub(super) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
+    }
+
+    /// A pass for a question out of turn, beside those of the schedule; `None` where the host is
+    /// left in peace.
+    pub(super) fn beside(gate: &Arc<Self>, now: Timestamp) -> Option<Pass> {
+        let mut state = gate.state();
+        let width = state.width.max(state.going.saturating_add(1));
+        if state.circuit.room(now, state.going, width) == 0 {
+            return None;
+        }
+        state.going = state.going.saturating_add(1);
+        let probe = if state.circuit.is_open() { Probe::Yes } else { Probe::No };
+        drop(state);
+        Some(Pass { gate: Arc::clone(gate), probe })
     }
 
     /// Whether the host is left in peace.
@@ -52,7 +82,7 @@ impl Gate {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,6 +113,9 @@ impl Drop for Pass {
     fn drop(&mut self) {
         let mut state = self.gate.state();
         state.going = state.going.saturating_sub(1);
+        if std::mem::take(&mut state.wanted) {
+            self.gate.freed.notify_waiters();
+        }
     }
 }
 
@@ -141,5 +174,31 @@ mod tests {
         let gate = Arc::new(Gate::default());
         drop(take(&gate, 0));
         assert_eq!(take(&gate, 0).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_was_refused_is_told_when_a_pass_comes_back() {
+        let gate = Arc::new(Gate::default());
+        let going = take(&gate, 0);
+        let freed = gate.freed();
+        assert!(take(&gate, 0).is_empty());
+        drop(going);
+        freed.await;
+        assert_eq!(take(&gate, 0).len(), 1);
+    }
+
+    #[test]
+    fn a_question_out_of_turn_waits_for_no_other_but_leaves_an_ill_host_in_peace() {
+        let gate = Arc::new(Gate::default());
+        let going = take(&gate, 0);
+        let beside = [Gate::beside(&gate, at(0)), Gate::beside(&gate, at(0))];
+        assert!(beside.iter().all(Option::is_some));
+        drop((going, beside));
+        for seed in 0..5 {
+            take(&gate, 0).into_iter().for_each(|pass| drop(pass.ill(seed, at(0))));
+        }
+        assert!(Gate::beside(&gate, at(500)).is_none());
+        let probe = Gate::beside(&gate, at(2_000));
+        assert!(probe.is_some() && Gate::beside(&gate, at(2_000)).is_none());
     }
 }

@@ -154,15 +154,18 @@ async fn line(asker: Asker, name: String, mut shutdown: watch::Receiver<bool>) -
         let now = asker.0.clock.now();
         let look = now.plus_ms(i64::from(asker.0.poll_ms));
         // Listening begins before looking.
+        let freed = way.gate.freed();
         let nudged = asker.0.nudge.notified();
-        let next = match take(&asker, &way, &mut going, now).await {
+        let (next, refused) = match take(&asker, &way, &mut going, now).await {
             Took::Some => continue,
-            Took::Nothing(next) => next.map_or(look, |next| next.min(look)),
+            Took::Nothing(next) => (next.map_or(look, |next| next.min(look)), false),
+            Took::Refused => (look, true),
         };
         let next = next.max(now.plus_ms(1));
         tokio::select! {
             Some(ended) = going.join_next() => note(ended),
             () = nudged => {}
+            () = freed, if refused => {}
             () = asker.0.clock.wait_until(next) => {}
             () = stopped(&mut shutdown) => break,
         }
@@ -179,6 +182,8 @@ enum Took {
     Some,
     /// Nothing, and when there may be something.
     Nothing(Option<Timestamp>),
+    /// There was no place at the gateway: others are going, or it is left in peace.
+    Refused,
 }
 
 /// Claims as many questions as there are places, and puts them.
@@ -189,7 +194,7 @@ async fn take(asker: &Asker, way: &Arc<Way>, going: &mut JoinSet<()>, now: Times
     let places = way.places(now, going.len());
     let mut passes = Gate::reserve(&way.gate, now, places);
     if passes.is_empty() {
-        return Took::Nothing(None);
+        return Took::Refused;
     }
     let claim = ClaimInquiries {
         channel: way.channel.name.clone(),

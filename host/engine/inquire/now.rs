@@ -44,7 +44,7 @@ impl Asks for Asker {
             }
             self.0.store.open_inquiries(new, now).await?;
             self.0.nudge.notify_waiters();
-            Ok(Some(Answered { code: None, ..Answered::none("") }))
+            Ok(Some(Answered::none("inquiry.scheduled")))
         })
     }
 }
@@ -103,8 +103,10 @@ impl Asker {
         let Ok(_place) = way.now.try_acquire() else {
             return Ok(Answered::none("inquiry.busy"));
         };
-        let room = way.places(now, 0).min(1);
-        let Some(pass) = Gate::reserve(&way.gate, now, room).pop() else {
+        if way.places(now, 0) == 0 {
+            return Ok(Answered::none("inquiry.circuit"));
+        }
+        let Some(pass) = Gate::beside(&way.gate, now) else {
             return Ok(Answered::none("inquiry.circuit"));
         };
         let ask = &way.channel.ask;

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::Either;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,7 +18,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 
-use super::{Answer, BodyError, told_to_stop};
+use super::{BodyError, told_to_stop};
 use crate::inbound::ListenerSettings;
 
 /// Limits of one HTTP/2 connection.
@@ -58,8 +57,8 @@ pub(super) async fn serve<F, Fut, B>(
             let answering = (request.headers().len() <= headers_max).then(|| answer(request));
             async move {
                 let answer = match answering {
-                    Some(answering) => answering.await.map(Either::Right),
-                    None => too_many_headers().map(Either::Left),
+                    Some(answering) => answering.await.map(Some),
+                    None => too_many_headers(),
                 };
                 Ok::<_, Infallible>(answer.map(|body| Held::new(body, turn)))
             }
@@ -117,8 +116,8 @@ fn builder(settings: &ListenerSettings) -> hyper::server::conn::http2::Builder<T
     builder
 }
 
-fn too_many_headers() -> Answer {
-    let mut answer = Answer::default();
+fn too_many_headers<B>() -> hyper::Response<Option<B>> {
+    let mut answer = hyper::Response::new(None);
     *answer.status_mut() = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     answer
 }
@@ -148,28 +147,34 @@ impl Tally {
     }
 }
 
-/// A request from its head to its answer. One that is dropped before was taken back by the peer.
+/// A request from its head to its answer. One whose answer nobody asks for was taken back.
 #[derive(Debug)]
 struct Turn {
     tally: Arc<Tally>,
     resets_max: u32,
-    answered: bool,
+    under_way: bool,
+    taken: bool,
 }
 
 impl Turn {
     fn begin(tally: &Arc<Tally>, resets_max: u32) -> Self {
         tally.begun.fetch_add(1, Ordering::Relaxed);
         tally.under_way.fetch_add(1, Ordering::Relaxed);
-        Self { tally: Arc::clone(tally), resets_max, answered: false }
+        Self { tally: Arc::clone(tally), resets_max, under_way: true, taken: false }
+    }
+
+    /// What is left to do is the peer's.
+    fn end(&mut self) {
+        if std::mem::take(&mut self.under_way) {
+            self.tally.under_way.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.tally.under_way.fetch_sub(1, Ordering::Relaxed);
-        if !self.answered
-            && self.tally.taken_back.fetch_add(1, Ordering::Relaxed) >= self.resets_max
-        {
+        self.end();
+        if !self.taken && self.tally.taken_back.fetch_add(1, Ordering::Relaxed) >= self.resets_max {
             self.tally.abused.notify_one();
         }
     }
@@ -178,15 +183,19 @@ impl Drop for Turn {
 /// A body of an answer. One that comes piece by piece keeps its request under way; one that is
 /// whole does not: a peer that never takes it would keep the connection.
 struct Held<B> {
-    body: B,
-    _turn: Option<Turn>,
+    /// None for an answer that has none.
+    body: Option<B>,
+    turn: Turn,
 }
 
 impl<B: Body> Held<B> {
-    fn new(body: B, mut turn: Turn) -> Self {
-        turn.answered = true;
-        let whole = body.size_hint().exact().is_some();
-        Self { body, _turn: (!whole).then_some(turn) }
+    fn new(body: Option<B>, mut turn: Turn) -> Self {
+        if body.as_ref().is_none_or(|body| body.size_hint().exact().is_some()) {
+            turn.end();
+        }
+        // Of an answer without a body nobody knows whether it was taken.
+        turn.taken = body.as_ref().is_none_or(Body::is_end_stream);
+        Self { body, turn }
     }
 }
 
@@ -198,15 +207,19 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Held<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        self.turn.taken = true;
+        match &mut self.body {
+            None => Poll::Ready(None),
+            Some(body) => Pin::new(body).poll_frame(context),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

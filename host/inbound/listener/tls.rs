@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use callgate_core::gateway::known::Validity;
 use callgate_core::time::Timestamp;
 use serde::Deserialize;
 use tokio_rustls::rustls::ServerConfig;
@@ -171,21 +172,32 @@ impl TlsKeys {
         Ok(keys)
     }
 
-    /// Checks what the settings name, time included, and puts it in force; what is wrong leaves
-    /// everything as it is. Connections that stand are not touched.
+    /// Checks what the settings name, time included, and makes it ready to be put in force. Nothing
+    /// changes yet.
     ///
     /// # Errors
     /// The first mistake.
-    pub fn replace(&self, settings: &Settings, now: Timestamp) -> Result<Replaced, TlsError> {
+    pub fn ready(self: &Arc<Self>, settings: &Settings, now: Timestamp) -> Result<Ready, TlsError> {
         let material = Material::read(settings)?;
-        if material == self.presented().material {
-            return Ok(Replaced::Same);
+        let same = material == self.presented().material;
+        if !same {
+            material.dated(now)?;
         }
-        material.dated(now)?;
-        let presented = Presented::new(material)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = presented;
-        self.tell();
-        Ok(Replaced::Changed)
+        let presented = if same { None } else { Some(Presented::new(material)?) };
+        Ok(Ready { keys: Arc::clone(self), presented })
+    }
+
+    /// The same, and puts it in force; what is wrong leaves everything as it is. Connections that
+    /// stand are not touched.
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub fn replace(
+        self: &Arc<Self>,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Replaced, TlsError> {
+        self.ready(settings, now).map(Ready::enforce)
     }
 
     /// When the first of the certificates ends.
@@ -194,15 +206,15 @@ impl TlsKeys {
         self.presented().material.expires()
     }
 
-    /// Each certificate by the names that it is made out to, and its first and last moment.
+    /// Each certificate by the names that it is made out to, and when it is valid.
     #[must_use]
-    pub fn certificates(&self) -> Vec<(String, Timestamp, Timestamp)> {
+    pub fn certificates(&self) -> Vec<(String, Validity)> {
         let presented = self.presented();
         let certificates = presented.material.certificates().iter();
-        certificates.map(|one| (one.names.join(" "), one.not_before, one.not_after)).collect()
+        certificates.map(|one| (one.names.join(" "), one.valid())).collect()
     }
 
-    /// The name of the listener: `public` or `private`.
+    /// The name of the listener: `public`, `private` or `status.listener`.
     #[must_use]
     pub fn listener(&self) -> &'static str {
         self.listener
@@ -225,6 +237,23 @@ impl TlsKeys {
         let seconds = u32::try_from(self.expires().as_ms().div_euclid(1000)).unwrap_or(u32::MAX);
         metrics::gauge!("callgate_tls_certificate_not_after_seconds", "listener" => listener)
             .set(f64::from(seconds));
+    }
+}
+
+/// What is checked and waits to be put in force.
+#[derive(Debug)]
+pub struct Ready {
+    keys: Arc<TlsKeys>,
+    presented: Option<Presented>,
+}
+
+impl Ready {
+    /// From now on new handshakes see it.
+    pub fn enforce(self) -> Replaced {
+        let Some(presented) = self.presented else { return Replaced::Same };
+        *self.keys.current.write().unwrap_or_else(PoisonError::into_inner) = presented;
+        self.keys.tell();
+        Replaced::Changed
     }
 }
 

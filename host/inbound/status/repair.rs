@@ -119,7 +119,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::Repair;
-    use crate::config::{Config, Layers};
+    use crate::inbound::status::Settings;
 
     async fn store(folder: &tempfile::TempDir) -> Store {
         let url = format!("sqlite://{}", folder.path().join("x.db").display());
@@ -149,7 +149,9 @@ mod tests {
 
     /// A repair with the default settings (two minutes, a minute), and what it asks.
     fn repair(store: &Store) -> (Repair, mpsc::UnboundedReceiver<String>) {
-        let settings = Config::load(&Layers::default()).expect("the defaults").status;
+        let defaults: toml::Table = include_str!("../../default.toml").parse().expect("TOML");
+        let settings: Settings = defaults["status"].clone().try_into().expect("settings");
+        settings.check().expect("the defaults are in bounds");
         let (asks, asked) = mpsc::unbounded_channel();
         let ask = move |business: &str, order_no: &str| {
             asks.send(format!("{business}/{order_no}")).expect("somebody listens");

@@ -198,7 +198,9 @@ mod tests {
     }
 
     fn token(in_s: i64) -> String {
-        keys(&[("k1", SECRET)]).sign(ORDER, now().plus_ms(in_s * 1000)).expect("a key")
+        keys(&[("k1", SECRET)])
+            .sign(ORDER, now().plus_ms(in_s.saturating_mul(1000)))
+            .expect("a key")
     }
 
     #[test]

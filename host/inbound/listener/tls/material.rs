@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callgate_core::gateway::known::Validity;
 use callgate_core::time::Timestamp;
 use tokio_rustls::rustls::client::verify_server_cert_signed_by_trust_anchor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -42,6 +43,12 @@ pub(super) struct Certificate {
     pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
     keyed: Arc<CertifiedKey>,
+}
+
+impl Certificate {
+    pub(super) fn valid(&self) -> Validity {
+        Validity { from: self.not_before, to: self.not_after }
+    }
 }
 
 impl PartialEq for Material {
@@ -238,11 +245,12 @@ fn keyed(
     let text = zeroize::Zeroizing::new(text_of(field, file)?);
     let shown = file.display();
     let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
-        let problem = match error {
-            PemError::NoItemsFound => format!(
+        let problem = if matches!(error, PemError::NoItemsFound) {
+            format!(
                 "{shown} has no private key, expected PEM (BEGIN PRIVATE KEY) without a passphrase"
-            ),
-            error => format!("{shown} is broken PEM: {}", broken(&error)),
+            )
+        } else {
+            format!("{shown} is broken PEM: {}", broken(&error))
         };
         TlsError::new(field, problem)
     })?;
@@ -268,11 +276,12 @@ fn text_of(field: &str, file: &Path) -> Result<Vec<u8>, TlsError> {
 
 /// What is wrong with PEM, without the text: it may be a key.
 fn broken(error: &PemError) -> &'static str {
-    match error {
-        PemError::MissingSectionEnd { .. } => "a block does not end",
-        PemError::IllegalSectionStart { .. } => "a block begins in an illegal way",
-        PemError::Base64Decode(_) => "a block is not base64",
-        _ => "it cannot be read",
+    if matches!(error, PemError::MissingSectionEnd { .. }) {
+        "a block does not end"
+    } else if matches!(error, PemError::Base64Decode(_)) {
+        "a block is not base64"
+    } else {
+        "it cannot be read"
     }
 }
 
@@ -304,7 +313,7 @@ impl ResolvesServerCert for Choice {
         let name = hello.server_name().map(str::to_ascii_lowercase);
         let named = name.and_then(|name| self.0.iter().filter(fit).find(|one| one.is_for(&name)));
         let any = || self.0.iter().find(fit);
-        named.or_else(any).or(self.0.first()).map(|one| Arc::clone(&one.keyed))
+        named.or_else(any).or_else(|| self.0.first()).map(|one| Arc::clone(&one.keyed))
     }
 }
 

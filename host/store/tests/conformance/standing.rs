@@ -64,7 +64,7 @@ pub(crate) async fn another_host_sees_what_changed_and_nothing_else(house: &Hous
     let job = claim_one(&here, "w", 5).await;
     settle(&here, settlement(&job, Outcome::Keep(reason("plugin.ignored"))), 6).await;
     let paid = standing("o1", ("TO_BE_DELIVERED", 2), 3);
-    assert_eq!(there.changed(&watched).await.unwrap(), [paid.clone()]);
+    assert_eq!(there.changed(&watched).await.unwrap(), std::slice::from_ref(&paid));
     assert_eq!(there.changed(&[known("o1", 2)]).await.unwrap(), []);
     // Who knows nothing yet is told, whatever it is.
     let found = there.changed(&[known("o3", 0), known("o1", 0)]).await.unwrap();

@@ -141,30 +141,8 @@ impl Config {
         let (alerts, webhooks) = alerts::open(take(&mut table, "alerts")?, &folder)?;
         let named = named_operators(take(&mut table, "operators")?)?;
         let mut rooms: Rooms = read(toml::Value::Table(table), "")?;
-        for (room, listener) in [
-            ("public", &mut rooms.public),
-            ("private", &mut rooms.private),
-            ("status.listener", &mut rooms.status.listener),
-        ] {
-            listeners::check(room, listener, &folder)?;
-        }
-        rooms
-            .status
-            .check()
-            .map_err(|(field, problem)| ConfigError::new(format!("status.{field}"), problem))?;
-        rooms
-            .engine
-            .check()
-            .map_err(|(field, problem)| ConfigError::new(format!("engine.{field}"), problem))?;
+        rooms.check(&folder)?;
         let plugins = plugins::check(plugins, rooms.engine.breaker)?;
-        rooms
-            .reload
-            .check()
-            .map_err(|(field, problem)| ConfigError::new(format!("reload.{field}"), problem))?;
-        rooms
-            .keys
-            .check()
-            .map_err(|(field, problem)| ConfigError::new(format!("keys.{field}"), problem))?;
         let config = Self {
             layers: layers.clone(),
             files: Files::default(),
@@ -213,6 +191,30 @@ struct Rooms {
     log: telemetry::Settings,
     reload: reload::Settings,
     keys: engine::certificates::Settings,
+}
+
+impl Rooms {
+    /// Holds every number against its bounds, and reads what listeners present.
+    fn check(&mut self, folder: &Path) -> Result<(), ConfigError> {
+        for (room, listener) in [
+            ("public", &mut self.public),
+            ("private", &mut self.private),
+            ("status.listener", &mut self.status.listener),
+        ] {
+            listeners::check(room, listener, folder)?;
+        }
+        let owned = |(field, problem): (&str, String)| (field.to_owned(), problem);
+        for (room, checked) in [
+            ("status", self.status.check()),
+            ("engine", self.engine.check()),
+            ("reload", self.reload.check().map_err(owned)),
+            ("keys", self.keys.check().map_err(owned)),
+        ] {
+            checked
+                .map_err(|(field, problem)| ConfigError::new(format!("{room}.{field}"), problem))?;
+        }
+        Ok(())
+    }
 }
 
 fn businesses(

@@ -40,13 +40,16 @@ pub struct Expiry {
     told: Mutex<Told>,
 }
 
+/// A key by owner and id.
+type Name = (String, String);
+
 /// What was said already.
 #[derive(Debug, Default)]
 struct Told {
-    /// Owners and ids that are shown as metrics.
-    shown: BTreeSet<(String, String)>,
+    /// What is shown as metrics.
+    shown: BTreeSet<Name>,
     /// When a warning was given last.
-    warned: BTreeMap<(String, String), Timestamp>,
+    warned: BTreeMap<Name, Timestamp>,
 }
 
 impl Expiry {
@@ -126,7 +129,7 @@ impl Expiry {
         &self,
         line: &KeyLine,
         valid: Validity,
-        (warned, name): (&mut BTreeMap<(String, String), Timestamp>, &(String, String)),
+        (warned, name): (&mut BTreeMap<Name, Timestamp>, &Name),
         now: Timestamp,
     ) {
         let state = self.state(line, now);

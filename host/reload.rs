@@ -29,9 +29,11 @@ pub type Part = Box<dyn Fn(&Config) -> Result<Swap, ConfigError> + Send + Sync>;
 pub const LIVE: &[&str] = &[
     "channels.*",
     "operators.*",
+    "alerts.webhooks.*",
     "operator",
     "businesses.*.token_sha256",
     "businesses.*.status",
+    "alerts.webhooks.*",
     "public.tls.certificate_file",
     "public.tls.key_file",
     "public.tls.also",
@@ -79,7 +81,9 @@ impl Reloads {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.as_ref().map_or(Value::Null, |(at, outcome)| {
             let mut view = view(outcome);
-            view["at_ms"] = at.as_ms().into();
+            if let Some(view) = view.as_object_mut() {
+                view.insert("at_ms".to_owned(), at.as_ms().into());
+            }
             view
         })
     }
@@ -255,7 +259,7 @@ fn is_live(key: &str) -> bool {
             parts.next().is_some_and(|part| want == "*" || part.split('[').next() == Some(want))
         })
     };
-    key.is_empty() || LIVE.iter().any(|pattern| begins(&pattern))
+    key.is_empty() || LIVE.iter().any(begins)
 }
 
 /// What the files are now. Asking the file system may take its time.

@@ -23,6 +23,7 @@ use crate::engine::fleet::{Fleet, Parts};
 use crate::engine::inquire::{self, Asker};
 use crate::engine::shadow::Shadows;
 use crate::engine::{self, Engine};
+use crate::inbound::asking::SharedAsks;
 use crate::inbound::callback::{Intake, Place};
 use crate::inbound::channel::Channels;
 use crate::inbound::inquiries::{self, Inquiries};
@@ -42,6 +43,8 @@ mod alerts;
 mod fronts;
 
 mod guests;
+
+mod reconcile;
 
 mod upkeep;
 
@@ -129,7 +132,8 @@ impl Server {
             owner: engine.owner.clone(),
             poll_ms: config.engine.poll_ms,
         });
-        let keys = Keys::start(&config, (&store, &channels), &clock, &tls).await?;
+        let keys =
+            Keys::start(&config, (&store, &channels), (&clock, &alerts.robots), &tls).await?;
         let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
@@ -338,12 +342,13 @@ fn serve_private(
     let orders = Orders {
         store: store.clone(),
         businesses: Arc::new(config.businesses.clone()),
-        channels,
+        channels: Arc::clone(&channels),
         clock: clock.clone(),
     };
+    let asks: SharedAsks = Arc::new(asker);
     let router = orders::router(orders.clone())
         .merge(fronts::back_end(config, &orders))
-        .merge(inquiries::router(Inquiries { orders, asks: Arc::new(asker) }))
+        .merge(inquiries::router(Inquiries { orders, asks: Arc::clone(&asks) }))
         .merge(keys::router(keys))
         .merge(operator::router(Operator {
             store: store.clone(),
@@ -356,6 +361,8 @@ fn serve_private(
             ready: Arc::new(Ready::new(store.clone(), clock.clone())),
             bulkheads: Arc::new(move || bulkhead.view()),
             robots: Arc::new(robots),
+            channels,
+            ask: Arc::new(reconcile::ByQuestion(asks)),
         }));
     let private = listener::Private::new(router, config.private.clone(), pushes);
     let answer = move |request| private.clone().answer(request);

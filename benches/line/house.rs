@@ -125,7 +125,7 @@ impl Ground {
         format!(
             "[public]\nlisten = \"127.0.0.1:0\"\n[private]\nlisten = \"127.0.0.1:0\"\n\
              [store]\nurl = {url:?}\n[operator]\ntoken_sha256 = [\"{token}\"]\n\
-             [businesses.PRODUCT_ORDER]\ntoken_sha256 = [\"{token}\"]\n\
+             [businesses.PRODUCT_ORDER]\ntoken_sha256 = [\"{token}\"]\nallow_unsigned = true\n\
              [plugins.order-payment]\nfile = {plugin:?}\nbusinesses = [\"PRODUCT_ORDER\"]\n\
              grants = {{ write = [\"ledger\"], topics = [\"order.paid\", \
              \"order.paid-after-close\", \"order.paid-twice\", \"order.closed\"] }}\n{channels}"

@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! Reading order: this file, then `trigger`, `operate`, `plugin` and `backup`.
+//! Reading order: this file, then `trigger`, `operate`, `reconcile`, `plugin` and `backup`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,6 +18,8 @@ use crate::server::{self, Server};
 use crate::telemetry;
 
 mod operate;
+
+mod reconcile;
 
 mod plugin;
 
@@ -57,6 +59,8 @@ enum Command {
     /// Repair: search, inspect, replay, park, release, discard, dead letters, by a server's operator
     /// calls.
     Operate(operate::Operate),
+    /// Hold a gateway's bill against what is stored, by a server's operator calls.
+    Reconcile(reconcile::Reconcile),
 }
 
 /// Where the configuration comes from.
@@ -105,6 +109,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Operate(operate) => runtime()?.block_on(operate.run()),
+        Command::Reconcile(reconcile) => Ok(runtime()?.block_on(reconcile.run())),
         Command::Plugin(plugin) => runtime()?.block_on(plugin.run()),
     }
 }

@@ -17,6 +17,8 @@ pub struct ConfigError {
 impl ConfigError {
     /// A value breaks a rule.
     pub const INVALID: &'static str = SettingsError::INVALID;
+    /// A file holds no key or certificate, or one that is not taken.
+    pub const KEY: &'static str = SettingsError::KEY;
     /// A file cannot be read.
     pub const FILE: &'static str = "config.file";
     /// A file is not TOML.

@@ -29,11 +29,10 @@ impl Shape {
     fn add(&mut self, prefix: &str, table: &toml::Table) {
         for (key, value) in table {
             let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-            match value {
-                toml::Value::Table(inner) => self.add(&key, inner),
-                value => {
-                    self.0.insert(key, Sha256::digest(value.to_string().as_bytes()).into());
-                }
+            if let toml::Value::Table(inner) = value {
+                self.add(&key, inner);
+            } else {
+                self.0.insert(key, Sha256::digest(value.to_string().as_bytes()).into());
             }
         }
     }

@@ -240,7 +240,8 @@ mod tests {
                 taken = taken.saturating_add(u64::from(some));
             }
             let passed = u64::try_from(now.as_ms()).unwrap();
-            let most = u64::from(burst) + passed * u64::from(per_minute) / 60_000 + 1;
+            let came = passed.saturating_mul(u64::from(per_minute)) / 60_000;
+            let most = came.saturating_add(u64::from(burst)).saturating_add(1);
             prop_assert!(taken <= most);
         }
     }

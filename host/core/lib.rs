@@ -5,14 +5,17 @@
 //!
 //! Reading order: [`request`] and [`notification`] are what comes in and what it means,
 //! [`gateway`] leads from one to the other, [`order`] and [`outcome`] judge what a processor
-//! proposes, [`retry`], [`asking`], [`canary`], [`time`] and [`quantiles`] are arithmetic, [`secret`] keeps
-//! keys out of texts.
+//! proposes, [`bill`] holds what a gateway says a day later against what was heard, [`retry`],
+//! [`asking`], [`canary`], [`time`] and [`quantiles`] are arithmetic, [`secret`] keeps keys out of
+//! texts.
 
 pub mod request;
 
 pub mod notification;
 
 pub mod gateway;
+
+pub mod bill;
 
 pub mod money;
 

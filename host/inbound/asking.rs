@@ -268,7 +268,8 @@ mod tests {
 
     #[test]
     fn every_number_has_bounds() {
-        let changes: [(&str, fn(&mut AskSettings)); 5] = [
+        type Change = fn(&mut AskSettings);
+        let changes: [(&str, Change); 5] = [
             ("first_ms", |it| it.first_ms = 0),
             ("growth_percent", |it| it.growth_percent = 99),
             ("places", |it| it.places = 0),

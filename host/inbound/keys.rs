@@ -46,12 +46,14 @@ async fn reload(State(keys): State<Keys>, headers: HeaderMap) -> Result<Response
     let who = keys.operators.admit(&headers)?;
     tracing::info!(who, "an operator has the configuration read again");
     let mut told = (keys.reload)().await.ok_or(Problem::Unavailable)?;
-    if told["outcome"] != "refused" {
+    let word = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    if word("outcome") != "refused" {
         return Ok(Json(told).into_response());
     }
-    let word = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
     let message = format!("{}: {}", word("key"), word("problem"));
     let error = json!({ "code": word("code"), "message": message });
-    told["error"] = error;
+    if let Some(told) = told.as_object_mut() {
+        told.insert("error".to_owned(), error);
+    }
     Ok((StatusCode::CONFLICT, Json(told)).into_response())
 }

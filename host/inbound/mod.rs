@@ -6,8 +6,8 @@
 //! Reading order: `listener` (connections and their limits), `networks` (whom they come from),
 //! `channel`, `callback` (the straight line from bytes to ack), `asking` (how gateways are asked)
 //! with the calls `inquiries`, `orders` and their `view`, `operator` (health and metrics), `operate`
-//! (repair) with its `operate_query` and `operate_view`, `ready`, `sinks`, `alerts` and `keys` beside
-//! them, `plugins` (what is in force), `trials` with `statistics` (versions at work), `tokens`,
+//! (repair) with its `operate_query` and `operate_view`, `ready`, `sinks`, `alerts`, `reconcile` and
+//! `keys` beside them, `plugins` (what is in force), `trials` with `statistics` (versions at work), `tokens`,
 //! `error` (the one place where an error becomes a status code), `status` (front ends that wait for
 //! an order).
 
@@ -49,6 +49,8 @@ mod statistics;
 pub mod operator;
 
 pub mod alerts;
+
+pub mod reconcile;
 
 pub mod ready;
 

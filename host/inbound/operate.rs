@@ -269,7 +269,7 @@ fn check_wait(for_ms: Option<i64>) -> Result<i64, Problem> {
 }
 
 /// Where the last look ended: `{milliseconds}.{id}`.
-fn cursor(asked: &mut Asked) -> Result<Option<Cursor>, Problem> {
+pub(super) fn cursor(asked: &mut Asked) -> Result<Option<Cursor>, Problem> {
     let Some(text) = asked.take("cursor") else { return Ok(None) };
     let parts = text.split_once('.').and_then(|(ms, id)| Some((ms.parse().ok()?, id.to_owned())));
     let (ms, id) = parts.ok_or_else(|| Problem::asked("cursor", "is not of an earlier answer"))?;

@@ -13,9 +13,11 @@ use http::{HeaderMap, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::alerts::{self, SharedRobots};
+use super::channel::Channels;
 use super::error::Problem;
 use super::plugins::{self, SharedPlugins};
 use super::ready::{Readiness, Ready};
+use super::reconcile::{self, SharedAsk};
 use super::tokens::Operators;
 use super::{operate, sinks, trials};
 use crate::clock::Clock;
@@ -43,6 +45,10 @@ pub struct Operator {
     pub bulkheads: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Whoever tells webhooks of alerts.
     pub robots: SharedRobots,
+    /// The channels that bills are of.
+    pub channels: Arc<Channels>,
+    /// Whoever asks gateways about what a bill has and nobody heard of.
+    pub ask: SharedAsk,
 }
 
 /// `GET /healthz`, `/readyz` and `/metrics`, and the calls of [`operate`],
@@ -58,6 +64,7 @@ pub fn router(operator: Operator) -> Router {
         .merge(trials::routes())
         .merge(sinks::routes())
         .merge(alerts::routes())
+        .merge(reconcile::routes())
         .with_state(operator)
 }
 

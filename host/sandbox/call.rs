@@ -25,6 +25,7 @@ impl Plugin {
     pub async fn run(&self, input: RunInput, outside: Box<dyn Outside>) -> Report<Draft> {
         // Never closed, so this never fails.
         let _slot = self.rooms.slots.acquire().await;
+        let _awake = self.rooms.ticker.awake();
         let state = RunState::running(self.terms.clone(), input, outside);
         let mark = state.mark.clone();
         let mut session = Session::open(&self.rooms.engine, state);
@@ -43,6 +44,7 @@ impl Plugin {
         outside: Box<dyn Outside>,
     ) -> Report<Vec<Event>> {
         let _slot = self.rooms.slots.acquire().await;
+        let _awake = self.rooms.ticker.awake();
         let state = RunState::running(self.terms.clone(), input, outside);
         let mark = state.mark.clone();
         let mut session = Session::open(&self.rooms.engine, state);

@@ -1,9 +1,7 @@
-//! The engine: compiles, pools memory, ticks.
+//! The engine: compiles and pools memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::Semaphore;
@@ -17,6 +15,7 @@ use crate::cache::{self, CacheDir};
 use crate::compile::Compiler;
 use crate::limits::Limits;
 use crate::state::RunState;
+use crate::ticker::Ticker;
 
 /// Settings of the sandbox, the same for all plugins.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -101,7 +100,7 @@ pub(crate) struct Rooms {
     pub(crate) compiler: Compiler,
     cache: Option<Cache>,
     cache_dir: Option<CacheDir>,
-    _ticker: Ticker,
+    pub(crate) ticker: Ticker,
 }
 
 impl std::fmt::Debug for Sandbox {
@@ -153,7 +152,7 @@ impl Sandbox {
             compiler,
             cache,
             cache_dir,
-            _ticker: ticker,
+            ticker,
         };
         Ok(Self { rooms: Arc::new(rooms) })
     }
@@ -307,37 +306,10 @@ impl SandboxSettings {
     }
 }
 
-/// Advances the engine's epoch each millisecond, until it is dropped or the engine is gone.
-struct Ticker {
-    /// Dropping it wakes and ends the thread.
-    _alive: mpsc::Sender<()>,
-}
-
-impl Ticker {
-    fn start(engine: &Engine) -> Result<Self, SandboxError> {
-        let (alive, gone) = mpsc::channel();
-        let engine = engine.weak();
-        let tick = move || {
-            while gone.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                match engine.upgrade() {
-                    Some(engine) => engine.increment_epoch(),
-                    None => break,
-                }
-            }
-        };
-        std::thread::Builder::new()
-            .name("callgate-tick".to_owned())
-            .spawn(tick)
-            .map_err(|error| SandboxError::Engine(format!("no thread for the ticker: {error}")))?;
-        Ok(Self { _alive: alive })
-    }
-}
-
 fn usize_of(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-const TICK: Duration = Duration::from_millis(1);
 /// Stack left for host functions beside the guest's own.
 const HOST_STACK_BYTES: usize = 1536 << 10;
 /// QuickJS has 3.

@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`limits`], [`run`], [`outside`], [`fault`] are the words; [`engine`] and
 //! [`load`] make a [`plugin::Plugin`], `inspect` looks at it first, [`compile`] and [`child`]
-//! compile it into the `cache`; `call` runs it; `imports` is what a guest can ask for;
+//! compile it into the `cache`; `call` runs it, by the `ticker`'s clock; `imports` is what a guest can ask for;
 //! [`registry`] picks the plugin for a notification.
 
 pub mod child;
@@ -38,3 +38,4 @@ mod path;
 mod routes;
 mod staging;
 mod state;
+mod ticker;

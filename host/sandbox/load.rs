@@ -280,6 +280,7 @@ async fn describe_once(
 ) -> Result<Claimed, LoadError> {
     let slot = rooms.slots.acquire().await;
     let _slot = slot.map_err(|error| LoadError::Host(error.to_string()))?;
+    let _awake = rooms.ticker.awake();
     let state = RunState::describing(terms.clone());
     let mark = state.mark.clone();
     let mut session = Session::open(&rooms.engine, state);

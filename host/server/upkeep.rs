@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::engine::alert::Robots;
 use crate::engine::certificates::{Certificates, Keyring};
 use crate::expiry::{self, Expiry, KeyLine, Source};
 use crate::inbound::channel::Channels;
@@ -32,7 +33,7 @@ impl Keys {
     pub(super) async fn start(
         config: &Config,
         (store, channels): (&Store, &Arc<Channels>),
-        clock: &Clock,
+        (clock, robots): (&Clock, &Robots),
         tls: &[Arc<TlsKeys>],
     ) -> anyhow::Result<Self> {
         let keyring = Arc::new(Keyring::new(Arc::clone(channels)));
@@ -51,6 +52,7 @@ impl Keys {
             channels_part(keyring, clock.clone()),
             tokens_part(config),
             fronts_part(config),
+            webhooks_part(robots.clone()),
             tls_part(tls.to_vec(), clock.clone()),
         ];
         let (reload, reloads) = Reload::new(config, clock.clone(), parts);
@@ -139,6 +141,17 @@ fn fronts_part(config: &Config) -> Part {
     Box::new(move |config| {
         let (fronts, new) = (fronts.clone(), config.fronts.current());
         Ok(Box::new(move || fronts.replace(new)))
+    })
+}
+
+/// Who is told of alerts.
+fn webhooks_part(robots: Robots) -> Part {
+    Box::new(move |config| {
+        let new = Robots::new(&config.webhooks).map_err(|(name, field, problem)| {
+            ConfigError::new(format!("alerts.webhooks.{name}.{field}"), problem)
+        })?;
+        let robots = robots.clone();
+        Ok(Box::new(move || robots.take_over(&new)))
     })
 }
 

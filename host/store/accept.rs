@@ -5,13 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use callgate_core::money::Money;
 use callgate_core::notification::{AccountMismatch, Notification, Verified};
 use callgate_core::time::Timestamp;
-use sqlx::{AnyConnection, Row};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
 use crate::order::NAMES;
 use crate::repeat::{Contradiction, contradictions};
+use crate::sql::Connection;
 
 /// A callback whose signature was checked, and where it came in.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ impl Arrival {
 
 /// Stores the arrivals; one receipt for each, in their order, and what contradicts itself.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     arrivals: &[Arrival],
 ) -> Result<(Vec<Receipt>, Vec<Contradiction>), Fault> {
@@ -123,6 +123,9 @@ pub(crate) async fn run(
     for row in fetch(connection, INSERT, &cells).await? {
         stored.insert(row.try_get::<String, _>("id")?);
     }
+    let new = rows.iter().filter(|(_, pending)| stored.contains(pending.id));
+    let evidence: Vec<_> = new.map(|(key, pending)| pending.evidence(key.2)).collect();
+    fetch(connection, KEEP, &evidence).await?;
     let receipts: Vec<Receipt> = arrivals
         .iter()
         .map(|arrival| {
@@ -144,7 +147,7 @@ pub(crate) async fn run(
 /// A name that nobody registered yet is written down, and locked, so that who registers it on
 /// another host at the same moment waits for this commit and then finds these notifications.
 async fn resolve(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     arrivals: &[Arrival],
 ) -> Result<HashMap<(String, String), String>, Fault> {
@@ -175,7 +178,7 @@ async fn resolve(
 }
 
 async fn read(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     statement: Statement,
     rows: &[[Cell; 2]],
 ) -> Result<HashMap<(String, String), String>, sqlx::Error> {
@@ -205,8 +208,8 @@ impl Pending<'_> {
         &self,
         (channel, delivery_key, part): Key<'_>,
         orders: &HashMap<(String, String), String>,
-    ) -> [Cell; 28] {
-        let Callback { business, scene, headers, raw, .. } = &self.arrival.callback;
+    ) -> [Cell; 26] {
+        let Callback { business, scene, .. } = &self.arrival.callback;
         let found = self.notification;
         let subject = found
             .order_no
@@ -245,13 +248,18 @@ impl Pending<'_> {
             mismatch.into(),
             found.occurred_at.map(Timestamp::as_ms).into(),
             found.body.as_str().into(),
-            headers.as_str().into(),
-            (part == 0).then_some(raw.as_slice()).into(),
             now.into(),
             now.into(),
             self.seen.into(),
             self.last_seen.as_ms().into(),
         ]
+    }
+
+    /// What came with it.
+    fn evidence(&self, part: i64) -> [Cell; 3] {
+        let Callback { headers, raw, .. } = &self.arrival.callback;
+        let raw = (part == 0).then_some(raw.as_slice());
+        [self.id.into(), headers.as_str().into(), raw.into()]
     }
 }
 
@@ -267,17 +275,24 @@ const INSERT: Statement = Statement {
     columns: "id, channel, business, scene, delivery_key, part, event_type, meaning_key, \
               order_no, subject, transaction_id, refund_id, refund_no, payer, amount_minor, \
               currency, order_amount_minor, order_currency, refunded_total_minor, mismatch, \
-              occurred_at_ms, body, headers, raw, received_at_ms, due_at_ms, seen, \
-              last_seen_at_ms",
+              occurred_at_ms, body, received_at_ms, due_at_ms, seen, last_seen_at_ms",
     text: "insert into inbox (id, channel, business, scene, delivery_key, part, event_type, \
            meaning_key, order_no, subject, transaction_id, refund_id, refund_no, payer, \
            amount_minor, currency, order_amount_minor, order_currency, refunded_total_minor, \
-           mismatch, occurred_at_ms, body, headers, raw, received_at_ms, due_at_ms, seen, \
-           last_seen_at_ms, state) \
-           select v.*, 'ready' from v where v.id is not null \
+           mismatch, occurred_at_ms, body, received_at_ms, due_at_ms, seen, last_seen_at_ms, \
+           state, headers) \
+           select v.*, 'ready', '' from v where v.id is not null \
            on conflict (channel, delivery_key, part) do update \
            set seen = inbox.seen + excluded.seen, last_seen_at_ms = excluded.last_seen_at_ms \
            returning id",
+    suffix: "",
+};
+
+/// Beside the rows that were stored now: a repeat brings nothing new.
+const KEEP: Statement = Statement {
+    columns: "row_id, headers, raw",
+    text: "insert into callbacks (notification_id, headers, raw) \
+           select v.* from v where v.row_id is not null",
     suffix: "",
 };
 

@@ -10,13 +10,12 @@
 use callgate_core::outcome::Reason;
 use callgate_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, Row as _};
 
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
 use crate::group::Operation;
 use crate::operate::{Done, Operating, astray};
+use crate::sql::{Connection, Row, query};
 use crate::store::Store;
 
 mod counts;
@@ -220,13 +219,13 @@ pub(crate) enum AlertDone {
 
 /// Does one piece of work inside the transaction that `connection` is in.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     work: &AlertWork,
 ) -> Result<AlertDone, Fault> {
     let lock = dialect.lock(Lock::Update);
     let sql = format!("select t.value from counters t where t.name = 'alerts'{lock}");
-    sqlx::query::<Any>(sqlx::AssertSqlSafe(sql)).fetch_optional(&mut *connection).await?;
+    query(sql).fetch_optional(&mut *connection).await?;
     Ok(match work {
         AlertWork::Step(said, ids, now) => {
             AlertDone::Stepped(step::run(connection, (said, ids), *now).await?)
@@ -282,7 +281,7 @@ impl Store {
     /// # Errors
     /// As the database fails.
     pub async fn open_alerts(&self) -> Result<Vec<OpenAlert>, StoreError> {
-        let rows = sqlx::query::<Any>(step::OPEN).fetch_all(self.readers()).await?;
+        let rows = query(step::OPEN).fetch_all(self.readers()).await?;
         rows.iter().map(OpenAlert::read).collect()
     }
 
@@ -342,20 +341,13 @@ impl Store {
         work: AlertWork,
     ) -> Result<AlertDone, StoreError> {
         let operating = Operating::Alert(Box::new(work));
-        match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
-            Done::Alert(done) => Ok(done),
-            other @ (Done::Act(_)
-            | Done::Start(_)
-            | Done::Cancel(_)
-            | Done::Step(_)
-            | Done::Plugin(_)
-            | Done::Certificates(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Alert(done) = done { Ok(done) } else { Err(astray(&done)) }
     }
 }
 
 impl OpenAlert {
-    pub(in crate::alerts) fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(in crate::alerts) fn read(row: &Row) -> Result<Self, StoreError> {
         let time = |name: &str| row.try_get(name).map(Timestamp::from_ms);
         Ok(Self {
             condition: row.try_get("condition")?,

@@ -3,14 +3,13 @@
 
 use callgate_core::outcome::{Outcome, Reason};
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::StoreError;
 use crate::history::RunRecord;
 use crate::lease::Lease;
 use crate::settlement::{AfterEnd, AfterSettlement, Settled, Settlement};
+use crate::sql::{Connection, Pool, Row, query};
 
 /// What an attempt took, and what it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +51,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(crate) fn read(row: &Row) -> Result<Self, StoreError> {
         let reason = row.try_get::<Option<String>, _>("reason_code")?;
         let text = row.try_get::<Option<String>, _>("reason_text")?;
         let run = match row.try_get::<Option<String>, _>("plugin")? {
@@ -152,7 +151,7 @@ fn cells(lease: &Lease, ended: &Ended<'_>, spent: &Spent, now: Timestamp) -> Att
 
 /// Adds the attempts of a group: one statement, whatever its size.
 pub(crate) async fn insert(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     rows: &[AttemptCells],
 ) -> Result<(), sqlx::Error> {
     fetch(connection, INSERT, rows).await.map(drop)
@@ -160,22 +159,18 @@ pub(crate) async fn insert(
 
 /// Drops all but the last attempts of notifications that are replayed, so that replaying one for
 /// ever does not fill the table.
-pub(crate) async fn trim(connection: &mut AnyConnection, ids: &[&str]) -> Result<(), sqlx::Error> {
+pub(crate) async fn trim(connection: &mut Connection, ids: &[&str]) -> Result<(), sqlx::Error> {
     let rows: Vec<[Cell; 2]> = ids.iter().map(|id| [(*id).into(), ATTEMPTS_KEPT.into()]).collect();
     fetch(connection, TRIM, &rows).await.map(drop)
 }
 
 /// The attempts at one notification, oldest first.
-pub(crate) async fn of_notification(pool: &AnyPool, id: &str) -> Result<Vec<Attempt>, StoreError> {
+pub(crate) async fn of_notification(pool: &Pool, id: &str) -> Result<Vec<Attempt>, StoreError> {
     let sql = format!(
         "select {COLUMNS} from attempts t where t.notification_id = $1 \
          order by t.attempt desc, t.step limit $2"
     );
-    let rows = sqlx::query::<Any>(AssertSqlSafe(sql))
-        .bind(id)
-        .bind(ATTEMPTS_SHOWN)
-        .fetch_all(pool)
-        .await?;
+    let rows = query(sql).bind(id).bind(ATTEMPTS_SHOWN).fetch_all(pool).await?;
     rows.iter().rev().map(Attempt::read).collect()
 }
 

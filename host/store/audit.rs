@@ -1,12 +1,11 @@
 //! Audit: who did what to which notification, when, and why. Rows are only added.
 
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AnyPool, Row};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::StoreError;
 use crate::filter::Condition;
+use crate::sql::{Connection, Pool, Row};
 
 /// One act of an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +28,7 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
-    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    fn read(row: &Row) -> Result<Self, StoreError> {
         Ok(Self {
             id: row.try_get("id")?,
             at: Timestamp::from_ms(row.try_get("at_ms")?),
@@ -68,17 +67,14 @@ pub struct AuditQuery {
 }
 
 pub(crate) async fn insert(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     entries: &[AuditEntry],
 ) -> Result<(), sqlx::Error> {
     let rows: Vec<_> = entries.iter().map(AuditEntry::cells).collect();
     fetch(connection, INSERT, &rows).await.map(drop)
 }
 
-pub(crate) async fn look(
-    pool: &AnyPool,
-    query: &AuditQuery,
-) -> Result<Vec<AuditEntry>, StoreError> {
+pub(crate) async fn look(pool: &Pool, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
     let mut condition = Condition::of("audit");
     condition.equal("target", query.target.as_deref());
     condition.equal("who", query.who.as_deref());

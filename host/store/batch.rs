@@ -5,8 +5,7 @@
 
 use std::cell::Cell as Counter;
 
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, AssertSqlSafe};
+use crate::sql::{At, Connection, Row, query};
 
 /// One bound value. Texts, whole numbers and bytes are all that crosses the seam.
 #[derive(Debug, Clone)]
@@ -59,6 +58,24 @@ impl From<Option<i64>> for Cell {
     }
 }
 
+impl From<Option<String>> for Cell {
+    fn from(text: Option<String>) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&[u8]> for Cell {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Blob(Some(bytes.to_vec()))
+    }
+}
+
+impl From<Vec<u8>> for Cell {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Blob(Some(bytes))
+    }
+}
+
 impl From<Option<&[u8]>> for Cell {
     fn from(bytes: Option<&[u8]>) -> Self {
         Self::Blob(bytes.map(<[u8]>::to_vec))
@@ -78,32 +95,37 @@ pub(crate) struct Statement {
 
 /// Runs the statement over all rows, and gives back every row that it returns.
 ///
-/// Runs nothing where there is no row; more than [`rows_max`] rows take several statements.
+/// Runs nothing where there is no row; more than [`rows_max`] rows take several statements. On
+/// SQLite's writer the statement is prepared once and run for each row: there is nothing to be
+/// saved on the way to it.
 pub(crate) async fn fetch<const WIDTH: usize>(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     statement: Statement,
     rows: &[[Cell; WIDTH]],
-) -> Result<Vec<AnyRow>, sqlx::Error> {
+) -> Result<Vec<Row>, sqlx::Error> {
+    let Statement { columns, text, suffix } = statement;
     let mut found = Vec::new();
+    if rows.is_empty() {
+        return Ok(found);
+    }
+    if let Connection::Lite(lite) = connection {
+        count();
+        lite.run_each((columns, text), rows, &mut found)?;
+        return Ok(found);
+    }
     for chunk in rows.chunks(rows_max(WIDTH)) {
         let size = chunk.len().next_power_of_two();
-        let Statement { columns, text, suffix } = statement;
         let list = placeholders(Marks::of(connection), size, WIDTH);
-        let sql = format!("with v({columns}) as (values {list}) {text}{suffix}");
-        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
+        let mut query = query(format!("with v({columns}) as (values {list}) {text}{suffix}"));
         let padding = chunk.first().map(|row| row.each_ref().map(Cell::null_like));
         let missing = size.saturating_sub(chunk.len());
         for row in chunk.iter().chain(std::iter::repeat_n(&padding, missing).flatten()) {
             for cell in row {
-                query = match cell.clone() {
-                    Cell::Text(text) => query.bind(text),
-                    Cell::Int(number) => query.bind(number),
-                    Cell::Blob(bytes) => query.bind(bytes),
-                };
+                query = query.bind(cell.clone());
             }
         }
         count();
-        found.extend(query.fetch_all(&mut *connection).await?);
+        found.extend(query.fetch_all(At::Connection(connection)).await?);
     }
     Ok(found)
 }
@@ -119,8 +141,11 @@ enum Marks {
 }
 
 impl Marks {
-    fn of(connection: &AnyConnection) -> Self {
-        if connection.backend_name() == "SQLite" { Self::Bare } else { Self::Numbered }
+    fn of(connection: &Connection) -> Self {
+        match connection {
+            Connection::Far(far) if far.backend_name() != "SQLite" => Self::Numbered,
+            Connection::Far(_) | Connection::Lite(_) => Self::Bare,
+        }
     }
 }
 

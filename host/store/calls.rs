@@ -6,12 +6,11 @@
 //! succeed. What else is asked under a name that is taken is no answer but a contradiction.
 
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, AssertSqlSafe, Row};
 
 use crate::error::StoreError;
 use crate::group::Operation;
 use crate::lease::Lease;
+use crate::sql::{Pool, Row, query};
 use crate::store::Store;
 
 pub(crate) mod log;
@@ -155,7 +154,7 @@ pub struct StoredCall {
 }
 
 impl StoredCall {
-    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    fn read(row: &Row) -> Result<Self, StoreError> {
         let ended_at = row.try_get::<Option<i64>, _>("ended_at_ms")?.map(Timestamp::from_ms);
         Ok(Self {
             name: row.try_get("name")?,
@@ -210,7 +209,7 @@ impl StoredCall {
     }
 }
 
-fn end(row: &AnyRow) -> Result<CallEnd, StoreError> {
+fn end(row: &Row) -> Result<CallEnd, StoreError> {
     let status: Option<i64> = row.try_get("status")?;
     let status = status.map(u16::try_from).transpose();
     let status = status.map_err(|error| StoreError::corrupt(format!("status: {error}")))?;
@@ -266,14 +265,11 @@ impl Store {
 }
 
 /// The log of one notification.
-pub(crate) async fn of_notification(
-    pool: &AnyPool,
-    id: &str,
-) -> Result<Vec<StoredCall>, StoreError> {
+pub(crate) async fn of_notification(pool: &Pool, id: &str) -> Result<Vec<StoredCall>, StoreError> {
     let sql = format!(
         "select {COLUMNS} from calls t where t.notification_id = $1 order by t.seq, t.name limit $2"
     );
-    let query = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(id).bind(CALLS_MAX);
+    let query = query(sql).bind(id).bind(CALLS_MAX);
     query.fetch_all(pool).await?.iter().map(StoredCall::read).collect()
 }
 

@@ -1,11 +1,11 @@
 //! Certificates that gateways handed out, shared by all hosts, and whose turn it is to ask.
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection, AnyPool, Row as _};
 
 use crate::error::{Fault, StoreError};
 use crate::group::Operation;
 use crate::operate::{Done, Operating, astray};
+use crate::sql::{Connection, Pool, query};
 use crate::store::Store;
 
 /// A certificate that a gateway handed out and that passed every check.
@@ -101,15 +101,8 @@ impl Store {
 
     async fn certificate_work(&self, work: CertificateWork) -> Result<CertificateDone, StoreError> {
         let operating = Box::new(Operating::Certificates(work));
-        match self.ask(|reply| Operation::Operate(operating, reply)).await? {
-            Done::Certificates(done) => Ok(done),
-            other @ (Done::Act(_)
-            | Done::Start(_)
-            | Done::Cancel(_)
-            | Done::Step(_)
-            | Done::Plugin(_)
-            | Done::Alert(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(operating, reply)).await?;
+        if let Done::Certificates(done) = done { Ok(done) } else { Err(astray(&done)) }
     }
 }
 
@@ -129,7 +122,7 @@ pub(crate) enum CertificateDone {
 }
 
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     work: &CertificateWork,
 ) -> Result<CertificateDone, Fault> {
     match work {
@@ -144,13 +137,13 @@ pub(crate) async fn run(
 
 /// One statement, so that of two hosts at the same moment one finds it done.
 async fn take(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     channel: &str,
     gaps: AskGaps,
     now: Timestamp,
 ) -> Result<CertificateDone, Fault> {
     // Somebody whose clock is far ahead must not keep everybody from asking.
-    let done = sqlx::query::<Any>(
+    let done = query(
         "insert into certificate_asks (channel, asked_at_ms) values ($1, $2) \
          on conflict (channel) do update set asked_at_ms = excluded.asked_at_ms \
          where (certificate_asks.answered_at_ms >= certificate_asks.asked_at_ms \
@@ -167,20 +160,20 @@ async fn take(
     .bind(now.plus_ms(gaps.answered_ms.max(gaps.failed_ms)).as_ms())
     .execute(connection)
     .await?;
-    Ok(match done.rows_affected() {
+    Ok(match done {
         0 => CertificateDone::NotDue,
         _ => CertificateDone::Taken,
     })
 }
 
 async fn keep(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     channel: &str,
     certificates: &[PlatformCertificate],
     now: Timestamp,
 ) -> Result<CertificateDone, Fault> {
     for one in certificates {
-        sqlx::query::<Any>(
+        query(
             "insert into platform_certificates \
              (channel, serial, pem, valid_from_ms, valid_to_ms, fetched_at_ms) \
              values ($1, $2, $3, $4, $5, $6) \
@@ -198,20 +191,16 @@ async fn keep(
         .await?;
     }
     let sql = "delete from platform_certificates where channel = $1 and valid_to_ms < $2";
-    sqlx::query::<Any>(sql)
-        .bind(channel)
-        .bind(now.plus_ms(-MONTH_MS).as_ms())
-        .execute(&mut *connection)
-        .await?;
+    query(sql).bind(channel).bind(now.plus_ms(-MONTH_MS).as_ms()).execute(&mut *connection).await?;
     let sql = "update certificate_asks set answered_at_ms = $2 where channel = $1";
-    sqlx::query::<Any>(sql).bind(channel).bind(now.as_ms()).execute(connection).await?;
+    query(sql).bind(channel).bind(now.as_ms()).execute(connection).await?;
     Ok(CertificateDone::Kept)
 }
 
-async fn kept(pool: &AnyPool) -> Result<Vec<PlatformCertificate>, StoreError> {
+async fn kept(pool: &Pool) -> Result<Vec<PlatformCertificate>, StoreError> {
     let sql = "select channel, serial, pem, valid_from_ms, valid_to_ms from platform_certificates \
                order by channel, serial";
-    let rows = sqlx::query::<Any>(sql).fetch_all(pool).await?;
+    let rows = query(sql).fetch_all(pool).await?;
     rows.iter()
         .map(|row| {
             Ok(PlatformCertificate {
@@ -225,9 +214,9 @@ async fn kept(pool: &AnyPool) -> Result<Vec<PlatformCertificate>, StoreError> {
         .collect()
 }
 
-async fn asks(pool: &AnyPool) -> Result<Vec<CertificateAsk>, StoreError> {
+async fn asks(pool: &Pool) -> Result<Vec<CertificateAsk>, StoreError> {
     let sql = "select channel, asked_at_ms, answered_at_ms from certificate_asks order by channel";
-    let rows = sqlx::query::<Any>(sql).fetch_all(pool).await?;
+    let rows = query(sql).fetch_all(pool).await?;
     rows.iter()
         .map(|row| {
             let answered_at: Option<i64> = row.try_get("answered_at_ms")?;

@@ -2,12 +2,11 @@
 
 use callgate_core::outcome::Reason;
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, AnyPool, Row};
 
 use crate::audit::{self, AuditEntry};
 use crate::error::{Fault, StoreError};
 use crate::outbox::StoredEvent;
+use crate::sql::{Connection, Pool, Row, query};
 
 /// A delivery that waits, with what is needed to keep the order; the event is read when it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,11 +104,11 @@ pub(crate) struct Redelivery {
 
 /// What waits for a sink, in the order of commits.
 pub(crate) async fn waiting(
-    pool: &AnyPool,
+    pool: &Pool,
     sink: &str,
     limit: i64,
 ) -> Result<Vec<WaitingDelivery>, StoreError> {
-    let rows = sqlx::query::<Any>(WAITING).bind(sink).bind(limit).fetch_all(pool).await?;
+    let rows = query(WAITING).bind(sink).bind(limit).fetch_all(pool).await?;
     rows.iter()
         .map(|row| {
             Ok(WaitingDelivery {
@@ -127,11 +126,8 @@ pub(crate) async fn waiting(
 }
 
 /// What a sink was given up for, in the order of commits.
-pub(crate) async fn dead(
-    pool: &AnyPool,
-    which: &DeadLetters,
-) -> Result<Vec<DeadLetter>, StoreError> {
-    let rows = sqlx::query::<Any>(DEAD)
+pub(crate) async fn dead(pool: &Pool, which: &DeadLetters) -> Result<Vec<DeadLetter>, StoreError> {
+    let rows = query(DEAD)
         .bind(which.sink.as_str())
         .bind(which.event_id.as_deref())
         .bind(which.business.as_deref())
@@ -156,8 +152,8 @@ pub(crate) async fn dead(
 }
 
 /// How many dead letters a sink has.
-pub(crate) async fn dead_count(pool: &AnyPool, sink: &str) -> Result<i64, StoreError> {
-    let row = sqlx::query::<Any>(
+pub(crate) async fn dead_count(pool: &Pool, sink: &str) -> Result<i64, StoreError> {
+    let row = query(
         "select cast(count(*) as bigint) as dead from deliveries \
          where sink = $1 and state = 'dead'",
     )
@@ -170,13 +166,13 @@ pub(crate) async fn dead_count(pool: &AnyPool, sink: &str) -> Result<i64, StoreE
 /// Makes dead letters wait again, with all their attempts, or forgets them; one count for each
 /// order.
 pub(crate) async fn redeliver(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     redeliveries: &[Redelivery],
 ) -> Result<Vec<i64>, Fault> {
     let mut counts = Vec::with_capacity(redeliveries.len());
     for Redelivery { which, act, now, entry } in redeliveries {
         // First the sink's row, as a step does, so that the two never wait for each other.
-        sqlx::query::<Any>("update sinks set revision = revision + 1 where name = $1")
+        query("update sinks set revision = revision + 1 where name = $1")
             .bind(which.sink.as_str())
             .execute(&mut *connection)
             .await?;
@@ -184,7 +180,7 @@ pub(crate) async fn redeliver(
             DeadAct::Redeliver => REDELIVER,
             DeadAct::Discard => DISCARD,
         };
-        let mut query = sqlx::query::<Any>(sql)
+        let mut query = query(sql)
             .bind(which.sink.as_str())
             .bind(which.event_id.as_deref())
             .bind(which.business.as_deref())
@@ -194,7 +190,7 @@ pub(crate) async fn redeliver(
             query = query.bind(now.as_ms());
         }
         let changed = query.execute(&mut *connection).await?;
-        let count = i64::try_from(changed.rows_affected()).unwrap_or(i64::MAX);
+        let count = i64::try_from(changed).unwrap_or(i64::MAX);
         let result = format!("{count} dead letters of {}", which.sink);
         audit::insert(connection, &[AuditEntry { result, ..entry.clone() }]).await?;
         counts.push(count);
@@ -202,12 +198,12 @@ pub(crate) async fn redeliver(
     Ok(counts)
 }
 
-fn attempts(row: &AnyRow) -> Result<u32, StoreError> {
+fn attempts(row: &Row) -> Result<u32, StoreError> {
     let attempts: i64 = row.try_get("attempts")?;
     Ok(u32::try_from(attempts).unwrap_or(u32::MAX))
 }
 
-fn moment(row: &AnyRow, column: &str) -> Result<Option<Timestamp>, StoreError> {
+fn moment(row: &Row, column: &str) -> Result<Option<Timestamp>, StoreError> {
     Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_ms))
 }
 

@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
-use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Row as _};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::error::StoreError;
+use crate::lite::Lite;
 use crate::reading::Reading;
 use crate::settings::Settings;
+use crate::sql::{Connection, Pool};
 
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,37 +101,57 @@ const READER_CACHE_KIB: u32 = 8_192;
 /// The two pools of an opened database.
 #[derive(Debug)]
 pub(crate) struct Pools {
-    /// One connection: the writer's.
+    /// One connection: for the schema, and on PostgreSQL the writer's.
     pub(crate) writer: AnyPool,
     /// Several, for reading.
-    pub(crate) readers: AnyPool,
+    pub(crate) readers: Pool,
     /// Reads documents for many runs at once.
     pub(crate) reading: Reading,
     pub(crate) dialect: Dialect,
     /// The writer's connection between two groups, and since when: to hand it back to its pool and
     /// to take it again costs two round trips, as much as a small group.
-    kept: Mutex<Option<(PoolConnection<Any>, Instant)>>,
+    kept: Mutex<Option<(Connection, Instant)>>,
+    /// SQLite's file, for the writer.
+    file: Option<File>,
+}
+
+/// SQLite's file, and what a connection to it is told.
+#[derive(Debug)]
+pub(crate) struct File {
+    path: PathBuf,
+    greeting: String,
+}
+
+impl File {
+    /// A connection on the thread that asks.
+    pub(crate) fn open(&self) -> Result<Connection, sqlx::Error> {
+        Ok(Connection::Lite(Box::new(Lite::open(&self.path, &self.greeting)?)))
+    }
 }
 
 impl Pools {
     /// The connection for a group. One that lay idle is asked whether it still lives.
-    pub(crate) async fn writing(&self) -> Result<PoolConnection<Any>, sqlx::Error> {
+    pub(crate) async fn writing(&self) -> Result<Connection, sqlx::Error> {
         if let Some((mut connection, since)) = self.kept.lock().await.take()
             && (since.elapsed() < TRUSTED || connection.ping().await.is_ok())
         {
             return Ok(connection);
         }
-        self.writer.acquire().await
+        match &self.file {
+            Some(file) => file.open(),
+            None => Ok(self.writer.acquire().await?.into()),
+        }
     }
 
     /// Keeps the connection of a group that ended well.
-    pub(crate) async fn keep(&self, connection: PoolConnection<Any>) {
+    pub(crate) async fn keep(&self, connection: Connection) {
         *self.kept.lock().await = Some((connection, Instant::now()));
     }
 
     /// Closes everything. Nobody may ask for a connection any more.
     pub(crate) async fn close(&self) {
         drop(self.kept.lock().await.take());
+        self.reading.close();
         self.writer.close().await;
         self.readers.close().await;
     }
@@ -160,13 +181,19 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Pools, StoreError> {
     greet(&mut first, dialect, wait_ms).await?;
     first.close().await?;
     let writer = pool(1, WRITER_CACHE_KIB).connect(&url).await?;
-    let readers = pool(settings.readers, READER_CACHE_KIB).connect(&url).await?;
-    let reading = Reading::start(&readers);
-    Ok(Pools { writer, readers, reading, dialect, kept: Mutex::default() })
+    let readers = Pool(pool(settings.readers, READER_CACHE_KIB).connect(&url).await?);
+    let path = sqlite_file(&settings.url)?;
+    let file = |cache_kib: u32| {
+        let greeting = dialect.greeting(wait_ms) + &dialect.cache(cache_kib);
+        path.clone().map(|path| File { path, greeting })
+    };
+    let reading = Reading::start(&readers, file(READER_CACHE_KIB));
+    let file = file(WRITER_CACHE_KIB);
+    Ok(Pools { writer, readers, reading, dialect, kept: Mutex::default(), file })
 }
 
 /// Connects for reading alone: nothing that is sent over these connections can write.
-pub(crate) async fn connect_to_read(settings: &Settings) -> Result<AnyPool, StoreError> {
+pub(crate) async fn connect_to_read(settings: &Settings) -> Result<Pool, StoreError> {
     sqlx::any::install_default_drivers();
     let (dialect, url) = target(&settings.url)?;
     let (wait_ms, greeting) = (settings.wait_ms, dialect.greeting(settings.wait_ms));
@@ -189,7 +216,7 @@ pub(crate) async fn connect_to_read(settings: &Settings) -> Result<AnyPool, Stor
         });
     // As above: a pool does not know why.
     AnyConnection::connect(&url).await?.close().await?;
-    Ok(pool.connect(&url).await?)
+    Ok(Pool(pool.connect(&url).await?))
 }
 
 /// Greets the first connection. The switch of a new file to a write-ahead log does not wait for

@@ -3,12 +3,11 @@
 use callgate_core::money::Money;
 use callgate_core::order::State;
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AnyPool, Row};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::StoreError;
 use crate::inbox::parse_currency;
+use crate::sql::{Connection, Pool, Row};
 
 /// The collection whose documents are orders.
 pub const ORDERS: &str = "orders";
@@ -48,7 +47,7 @@ pub struct Document {
 }
 
 impl Document {
-    pub(crate) fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(crate) fn read(row: &Row) -> Result<Self, StoreError> {
         let state = match row.try_get::<&str, _>("state")? {
             "" => None,
             text => {
@@ -85,7 +84,7 @@ pub(crate) fn key_cells((business, collection, key): &DocumentKey) -> [Cell; 3] 
 
 /// The documents that exist among those named, in the order of their keys.
 pub(crate) async fn find(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     lock: &'static str,
     keys: impl Iterator<Item = &DocumentKey>,
 ) -> Result<Vec<Document>, StoreError> {
@@ -97,12 +96,12 @@ pub(crate) async fn find(
 /// The documents that exist among those named, each by itself: one that cannot be read spoils no
 /// other.
 pub(crate) async fn find_each(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     keys: impl Iterator<Item = &DocumentKey>,
 ) -> Result<Vec<(DocumentKey, Result<Document, StoreError>)>, sqlx::Error> {
     let rows: Vec<_> = keys.map(key_cells).collect();
     let found = fetch(connection, FIND, &rows).await?;
-    let read = |row: &AnyRow| {
+    let read = |row: &Row| {
         let key = (row.try_get("business")?, row.try_get("collection")?, row.try_get("key")?);
         Ok((key, Document::read(row)))
     };
@@ -111,7 +110,7 @@ pub(crate) async fn find_each(
 
 /// Several documents of one business, in the order asked.
 pub(crate) async fn several(
-    pool: &AnyPool,
+    pool: &Pool,
     business: &str,
     refs: &[DocumentRef],
 ) -> Result<Vec<Option<Document>>, StoreError> {
@@ -151,7 +150,7 @@ pub(crate) struct NewDocument {
 /// Inserts documents that are no orders. A key that is taken fails the statement: somebody was
 /// faster since it was looked at.
 pub(crate) async fn insert(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     documents: &mut [NewDocument],
 ) -> Result<(), sqlx::Error> {
     documents.sort_by(|a, b| a.key.cmp(&b.key));
@@ -181,7 +180,7 @@ pub(crate) struct NewVersion {
 
 /// Writes new versions, and says how many found the version that they replace.
 pub(crate) async fn update(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     versions: &[NewVersion],
 ) -> Result<usize, sqlx::Error> {
     let rows: Vec<_> = versions

@@ -2,13 +2,12 @@
 
 use callgate_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, AssertSqlSafe, Row};
 
 use crate::batch::Cell;
 use crate::error::StoreError;
-use crate::inbox::{InboxState, columns};
+use crate::inbox::{InboxState, shown};
 use crate::plain::Found;
+use crate::sql::{At, Pool, Query, Row, query};
 
 /// Which notifications are meant. What is not given is not asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,24 +70,14 @@ impl Condition {
     }
 
     /// Runs `select … from … t where <condition> <end>`.
-    pub(crate) async fn fetch<'c, E>(
+    pub(crate) async fn fetch<'c>(
         &self,
-        executor: E,
+        at: impl Into<At<'c>>,
         (columns, end): (&str, &str),
-    ) -> Result<Vec<AnyRow>, sqlx::Error>
-    where
-        E: sqlx::Executor<'c, Database = Any>,
-    {
+    ) -> Result<Vec<Row>, sqlx::Error> {
         let sql = format!("select {columns} from {} t where {} {end}", self.table, self.sql);
-        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
-        for cell in &self.cells {
-            query = match cell.clone() {
-                Cell::Text(text) => query.bind(text),
-                Cell::Int(number) => query.bind(number),
-                Cell::Blob(bytes) => query.bind(bytes),
-            };
-        }
-        query.fetch_all(executor).await
+        let query = self.cells.iter().cloned().fold(query(sql), Query::bind);
+        query.fetch_all(at).await
     }
 }
 
@@ -140,7 +129,7 @@ impl Filter {
 
 /// What fits, newest first.
 pub(crate) async fn search(
-    pool: &AnyPool,
+    pool: &Pool,
     filter: &Filter,
     before: Option<&Cursor>,
     limit: i64,
@@ -153,23 +142,20 @@ pub(crate) async fn search(
     }
     let limit = limit.clamp(1, SEARCH_MAX);
     let end = format!("order by t.received_at_ms desc, t.id desc limit {limit}");
-    let rows = condition.fetch(pool, (columns!(), &end)).await?;
+    let rows = condition.fetch(pool, (shown!(), &end)).await?;
     rows.iter().map(Found::of).collect()
 }
 
 /// The first ones that fit, in the order in which a replay would take them.
-pub(crate) async fn sample(pool: &AnyPool, filter: &Filter) -> Result<Vec<Found>, StoreError> {
+pub(crate) async fn sample(pool: &Pool, filter: &Filter) -> Result<Vec<Found>, StoreError> {
     filter.check()?;
     let end = format!("order by t.received_at_ms, t.id limit {SAMPLE_MAX}");
-    let rows = filter.condition()?.fetch(pool, (columns!(), &end)).await?;
+    let rows = filter.condition()?.fetch(pool, (shown!(), &end)).await?;
     rows.iter().map(Found::of).collect()
 }
 
 /// How many fit; counting stops at [`COUNT_MAX`].
-pub(crate) async fn count<'c, E>(executor: E, filter: &Filter) -> Result<i64, StoreError>
-where
-    E: sqlx::Executor<'c, Database = Any>,
-{
+pub(crate) async fn count<'c>(at: impl Into<At<'c>>, filter: &Filter) -> Result<i64, StoreError> {
     filter.check()?;
     let inner = filter.condition()?;
     let counted = Condition {
@@ -177,7 +163,7 @@ where
         sql: format!("t.id in (select t.id from inbox t where {} limit {COUNT_MAX})", inner.sql),
         cells: inner.cells,
     };
-    let rows = counted.fetch(executor, ("cast(count(*) as bigint) as found", "")).await?;
+    let rows = counted.fetch(at, ("cast(count(*) as bigint) as found", "")).await?;
     Ok(rows.first().map(|row| row.try_get("found")).transpose()?.unwrap_or(0))
 }
 

@@ -1,6 +1,5 @@
 //! A group: what waited for the writer, sorted by act, to be run as one transaction.
 
-use sqlx::AnyConnection;
 use tokio::sync::oneshot;
 
 use crate::accept::{self, Arrival, Receipt};
@@ -21,6 +20,7 @@ use crate::retention::removal::{self, Removal, Removed};
 use crate::settle::{self, Finishing};
 use crate::settlement::{Settled, Settling};
 use crate::sinks::{self, SinkHold, Stepping};
+use crate::sql::Connection;
 
 /// Something for the writer to do, and who waits for it.
 #[derive(Debug)]
@@ -184,7 +184,7 @@ impl Group {
     /// Runs everything inside the transaction that `connection` is in.
     pub(crate) async fn run(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         dialect: Dialect,
         order_block_ms: i64,
     ) -> Result<Answers, Fault> {

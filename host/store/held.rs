@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
 
 use crate::batch::{self, Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
+use crate::sql::{Connection, Pool, query};
 
 /// A notification is held because its plugin has enough runs under way.
 pub const HELD_FULL: &str = "bulkhead.full";
@@ -36,12 +36,12 @@ pub(crate) struct Recalling {
 }
 
 /// How many notifications are held, by plugin.
-pub(crate) async fn counts(pool: &AnyPool) -> Result<BTreeMap<String, i64>, StoreError> {
+pub(crate) async fn counts(pool: &Pool) -> Result<BTreeMap<String, i64>, StoreError> {
     let sql = format!(
         "select t.plugin, cast(count(*) as bigint) as rows_found from inbox t where {HELD} \
          and t.plugin is not null and t.lease_owner is null group by t.plugin"
     );
-    let rows = sqlx::query::<Any>(AssertSqlSafe(sql)).fetch_all(pool).await?;
+    let rows = query(sql).fetch_all(pool).await?;
     let mut counts = BTreeMap::new();
     for row in rows {
         counts.insert(row.try_get("plugin")?, row.try_get("rows_found")?);
@@ -52,7 +52,7 @@ pub(crate) async fn counts(pool: &AnyPool) -> Result<BTreeMap<String, i64>, Stor
 /// Makes held notifications due now; tells for each recall how many. Rows that somebody is
 /// working on are left alone.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     group: &[Recalling],
 ) -> Result<Vec<u64>, Fault> {
@@ -64,7 +64,7 @@ pub(crate) async fn run(
              and t.lease_owner is null order by t.due_at_ms, t.received_at_ms, t.id limit $3{lock}"
         );
         batch::count();
-        let found = sqlx::query::<Any>(AssertSqlSafe(sql))
+        let found = query(sql)
             .bind(recall.plugin.as_str())
             .bind(now.as_ms())
             .bind(i64::from(recall.limit))

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, AnyPool, Row};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::StoreError;
+use crate::sql::{Connection, Pool, Row, query};
 
 /// What a run did to its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +93,7 @@ pub struct RunRecord {
 }
 
 impl HistoryEntry {
-    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    fn read(row: &Row) -> Result<Self, StoreError> {
         let effect: String = row.try_get("effect")?;
         let effect = [Effect::Moved, Effect::Stayed, Effect::None]
             .into_iter()
@@ -158,7 +157,7 @@ pub(crate) type Meaning = (String, String, String);
 
 /// Which of these meanings have had their effect.
 pub(crate) async fn advanced(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     meanings: impl Iterator<Item = &Meaning>,
 ) -> Result<Vec<Meaning>, sqlx::Error> {
     let rows: Vec<[Cell; 3]> = meanings
@@ -167,7 +166,7 @@ pub(crate) async fn advanced(
         })
         .collect();
     let found = fetch(connection, ADVANCED, &rows).await?;
-    let read = |row: &AnyRow| {
+    let read = |row: &Row| {
         Ok((row.try_get("business")?, row.try_get("order_no")?, row.try_get("meaning_key")?))
     };
     found.iter().map(read).collect()
@@ -175,7 +174,7 @@ pub(crate) async fn advanced(
 
 /// Adds entries. A meaning that had its effect already fails the statement.
 pub(crate) async fn insert(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     entries: &[HistoryEntry],
 ) -> Result<(), sqlx::Error> {
     let rows: Vec<_> = entries.iter().map(HistoryEntry::cells).collect();
@@ -184,7 +183,7 @@ pub(crate) async fn insert(
 
 /// What commits made of their runs, by the ids of their entries.
 pub(crate) async fn committed(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     ids: impl Iterator<Item = &String>,
 ) -> Result<HashMap<String, Committed>, sqlx::Error> {
     let rows: Vec<[Cell; 1]> = ids.map(|id| [id.as_str().into()]).collect();
@@ -206,11 +205,11 @@ pub(crate) async fn committed(
 
 /// The story of one order, oldest first.
 pub(crate) async fn of_order(
-    pool: &AnyPool,
+    pool: &Pool,
     business: &str,
     order_no: &str,
 ) -> Result<Vec<HistoryEntry>, StoreError> {
-    let rows = sqlx::query::<Any>(
+    let rows = query(
         "select id, business, order_no, notification_id, meaning_key, effect, from_state, \
          to_state, version, event_type, channel, plugin, plugin_version, component, attempt, \
          fuel, at_ms, events from history where business = $1 and order_no = $2 \

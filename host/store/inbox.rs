@@ -5,11 +5,10 @@ use callgate_core::notification::{AccountMismatch, EventType, Notification};
 use callgate_core::outcome::Reason;
 use callgate_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, AssertSqlSafe, Row};
 
 use crate::error::StoreError;
 use crate::plain::Found;
+use crate::sql::{Pool, Row, query};
 
 /// Where a stored notification is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -70,7 +69,7 @@ pub struct StoredNotification {
     pub notification: Notification,
     /// The order that is spoken of: its own number once registered, until then as given.
     pub subject: Option<String>,
-    /// The kept request headers, as JSON.
+    /// The kept request headers, as JSON; a job does not carry them.
     pub headers: String,
     /// When the host received it.
     pub received_at: Timestamp,
@@ -118,7 +117,7 @@ impl StoredNotification {
         self.delivery_key.starts_with(ANSWERS)
     }
 
-    pub(crate) fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(crate) fn read(row: &Row) -> Result<Self, StoreError> {
         let time = |name: &str| -> Result<_, sqlx::Error> {
             Ok(row.try_get::<Option<i64>, _>(name)?.map(Timestamp::from_ms))
         };
@@ -163,7 +162,7 @@ impl StoredNotification {
     }
 }
 
-fn notification(row: &AnyRow) -> Result<Notification, StoreError> {
+fn notification(row: &Row) -> Result<Notification, StoreError> {
     let money = |minor: &str, currency: &str| -> Result<Option<Money>, StoreError> {
         match row.try_get::<Option<i64>, _>(minor)? {
             Some(minor) => {
@@ -204,34 +203,31 @@ pub(crate) fn parse_currency(text: &str) -> Result<Currency, StoreError> {
 
 /// One notification.
 pub(crate) async fn notification_by_id(
-    pool: &AnyPool,
+    pool: &Pool,
     id: &str,
 ) -> Result<Option<StoredNotification>, StoreError> {
     let sql = format!("select {COLUMNS} from inbox where id = $1");
-    let row = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await?;
+    let row = query(sql).bind(id).fetch_optional(pool).await?;
     row.as_ref().map(StoredNotification::read).transpose()
 }
 
 /// One notification, whether it can be read or not.
-pub(crate) async fn found_by_id(pool: &AnyPool, id: &str) -> Result<Option<Found>, StoreError> {
+pub(crate) async fn found_by_id(pool: &Pool, id: &str) -> Result<Option<Found>, StoreError> {
     let sql = format!("select {COLUMNS} from inbox where id = $1");
-    let row = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await?;
+    let row = query(sql).bind(id).fetch_optional(pool).await?;
     row.as_ref().map(Found::of).transpose()
 }
 
 /// The callback that a notification came in, as received; none for later parts of a callback.
-pub(crate) async fn raw(pool: &AnyPool, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
-    let row = sqlx::query::<Any>("select raw from inbox where id = $1")
-        .bind(id)
-        .fetch_optional(pool)
-        .await?;
+pub(crate) async fn raw(pool: &Pool, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let row = query(RAW).bind(id).fetch_optional(pool).await?;
     Ok(row.map(|row| row.try_get("raw")).transpose()?.flatten())
 }
 
 /// What was heard of one order, in order of arrival; without what cannot be read, which operators
 /// find in review.
 pub(crate) async fn of_subject(
-    pool: &AnyPool,
+    pool: &Pool,
     business: &str,
     subject: &str,
 ) -> Result<Vec<StoredNotification>, StoreError> {
@@ -239,7 +235,7 @@ pub(crate) async fn of_subject(
         "select {COLUMNS} from inbox where business = $1 and subject = $2 \
          order by received_at_ms, id limit {NOTIFICATIONS_MAX}"
     );
-    let query = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(business).bind(subject);
+    let query = query(sql).bind(business).bind(subject);
     let rows = query.fetch_all(pool).await?;
     Ok(rows.iter().filter_map(|row| StoredNotification::read(row).ok()).collect())
 }
@@ -257,8 +253,8 @@ pub struct Counts {
     pub review: i64,
 }
 
-pub(crate) async fn counts(pool: &AnyPool) -> Result<Counts, StoreError> {
-    let rows = sqlx::query::<Any>(
+pub(crate) async fn counts(pool: &Pool) -> Result<Counts, StoreError> {
+    let rows = query(
         "select state, cast(count(*) as bigint) as rows_found from inbox \
          where due_at_ms is not null group by state \
          union all select 'review', cast(count(*) as bigint) from inbox where state = 'review'",
@@ -281,45 +277,66 @@ pub(crate) async fn counts(pool: &AnyPool) -> Result<Counts, StoreError> {
 }
 
 /// How many wait for a person, by reason code, the most frequent first.
-pub(crate) async fn reviews(pool: &AnyPool) -> Result<Vec<(String, i64)>, StoreError> {
-    let rows = sqlx::query::<Any>(
+pub(crate) async fn reviews(pool: &Pool) -> Result<Vec<(String, i64)>, StoreError> {
+    let rows = query(
         "select coalesce(reason_code, '') as code, cast(count(*) as bigint) as rows_found \
          from inbox where state = 'review' group by 1 order by 2 desc, 1 limit $1",
     )
     .bind(REASONS_MAX)
     .fetch_all(pool)
     .await?;
-    let read = |row: &AnyRow| Ok((row.try_get("code")?, row.try_get("rows_found")?));
+    let read = |row: &Row| Ok((row.try_get("code")?, row.try_get("rows_found")?));
     rows.iter().map(read).collect()
 }
 
 /// When the oldest notification that is not finished was received.
-pub(crate) async fn oldest_open(pool: &AnyPool) -> Result<Option<Timestamp>, StoreError> {
+pub(crate) async fn oldest_open(pool: &Pool) -> Result<Option<Timestamp>, StoreError> {
     // The sum keeps the planner from going through all arrivals, oldest first, until one is open:
     // the small index over what is open holds every time that is asked for.
-    let row = sqlx::query::<Any>(
-        "select min(received_at_ms + 0) as oldest from inbox where due_at_ms is not null",
-    )
-    .fetch_one(pool)
-    .await?;
+    let row =
+        query("select min(received_at_ms + 0) as oldest from inbox where due_at_ms is not null")
+            .fetch_one(pool)
+            .await?;
     Ok(row.try_get::<Option<i64>, _>("oldest")?.map(Timestamp::from_ms))
 }
 
-/// Everything but the raw callback.
+/// Everything that [`StoredNotification::read`] reads, for who does not need the headers.
 macro_rules! columns {
     () => {
-        "id, channel, business, scene, delivery_key, part, event_type, meaning_key, order_no, \
-         subject, transaction_id, refund_id, refund_no, payer, amount_minor, currency, \
-         order_amount_minor, order_currency, refunded_total_minor, mismatch, occurred_at_ms, \
-         body, headers, received_at_ms, state, due_at_ms, leased_until_ms, lease_owner, attempts, \
-         seen, last_seen_at_ms, reason_code, reason_text, outcome, scratch, plugin, \
-         finished_at_ms, attempts_before, replayed_at_ms, discarded_at_ms, archived_at_ms, \
-         history_id, races"
+        crate::inbox::columns!("headers")
+    };
+    ($headers:literal) => {
+        concat!(
+            "id, channel, business, scene, delivery_key, part, event_type, meaning_key, order_no, \
+             subject, transaction_id, refund_id, refund_no, payer, amount_minor, currency, \
+             order_amount_minor, order_currency, refunded_total_minor, mismatch, occurred_at_ms, \
+             body, received_at_ms, state, due_at_ms, leased_until_ms, lease_owner, attempts, seen, \
+             last_seen_at_ms, reason_code, reason_text, outcome, scratch, plugin, finished_at_ms, \
+             attempts_before, replayed_at_ms, discarded_at_ms, archived_at_ms, history_id, \
+             races, ",
+            $headers
+        )
     };
 }
 pub(crate) use columns;
 
-const COLUMNS: &str = columns!();
+/// The same with the headers, which stand with the callback; in older programs' rows with the
+/// notification.
+macro_rules! shown {
+    () => {
+        crate::inbox::columns!(
+            "coalesce((select c.headers from callbacks c where c.notification_id = id), headers) \
+             as headers"
+        )
+    };
+}
+pub(crate) use shown;
+
+const COLUMNS: &str = shown!();
+
+/// Older programs kept it with the notification.
+const RAW: &str = "select coalesce(c.raw, t.raw) as raw from inbox t \
+                   left join callbacks c on c.notification_id = t.id where t.id = $1";
 
 /// Reason codes that are counted apart: processors make their own.
 const REASONS_MAX: i64 = 100;

@@ -5,12 +5,11 @@
 
 use callgate_core::asking::Rate;
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
 
 use crate::batch::Cell;
 use crate::dialect::Dialect;
 use crate::error::Fault;
+use crate::sql::{Connection, Row};
 
 mod acts;
 
@@ -216,7 +215,7 @@ impl Inquiring {
 
 /// Does what a group wants; one answer for each, in their order.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     group: &[Inquiring],
 ) -> Result<Vec<Inquired>, Fault> {
@@ -255,7 +254,7 @@ impl InquiryKey {
         ]
     }
 
-    fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
+    fn read(row: &Row) -> Result<Self, sqlx::Error> {
         Ok(Self {
             business: row.try_get("business")?,
             order_no: row.try_get("order_no")?,
@@ -267,7 +266,7 @@ impl InquiryKey {
 }
 
 impl StoredInquiry {
-    fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
+    fn read(row: &Row) -> Result<Self, sqlx::Error> {
         let time = |name: &str| -> Result<_, sqlx::Error> {
             Ok(row.try_get::<Option<i64>, _>(name)?.map(Timestamp::from_ms))
         };

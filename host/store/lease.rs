@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
 use crate::batch::{self, Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
@@ -13,6 +12,7 @@ use crate::history::{Committed, Meaning, advanced, committed};
 use crate::inbox::{InboxState, StoredNotification, columns};
 use crate::order::NAMES;
 use crate::plain::{SetAside, UNREADABLE};
+use crate::sql::{Connection, query};
 
 /// The right to settle one notification. Made by a claim and nowhere else; a later claim of the
 /// same notification takes it away.
@@ -93,7 +93,7 @@ pub(crate) struct Handed {
 
 /// Hands out jobs. Writes nothing where nothing is due.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     claims: &[Claim],
     order_block_ms: i64,
@@ -148,7 +148,7 @@ pub(crate) async fn run(
 
 /// Gives what cannot be read to a person.
 async fn review(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     set_aside: &[SetAside],
     now: Timestamp,
 ) -> Result<(), Fault> {
@@ -165,14 +165,14 @@ async fn review(
 
 /// What is due, in the order it should run, at most one for each subject.
 async fn candidates(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     (now, order_block_ms): (Timestamp, i64),
     limit: i64,
 ) -> Result<Vec<String>, Fault> {
     let lock = dialect.lock(Lock::Free);
     batch::count();
-    let rows = sqlx::query::<Any>(AssertSqlSafe(format!("{DUE}{lock}")))
+    let rows = query(format!("{DUE}{lock}"))
         .bind(now.as_ms())
         .bind(now.plus_ms(order_block_ms.saturating_neg()).as_ms())
         .bind(limit)
@@ -225,7 +225,7 @@ struct Known {
 }
 
 async fn known(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     leased: impl Iterator<Item = &StoredNotification>,
 ) -> Result<Known, Fault> {
     let mut keys = BTreeSet::new();

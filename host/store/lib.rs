@@ -12,10 +12,11 @@
 //! at the first of them, `standing` at where many orders stand. What people may do is in `operators`,
 //! `operate` and `replays`, with `filter`; which processors are in force stands in `plugins`; what
 //! gateways sign with, where they handed it out, in `certificates`; what is wrong, and whom to tell,
-//! in `alerts`, with `measures`; what gateways are to be asked in `inquiries`; what is old is
-//! archived to files (`retention`), and
+//! in `alerts`, with `measures`; what gateways are to be asked in `inquiries`; what bills are held
+//! against in `bills`; what is old is archived to files (`retention`), and
 //! `backup` copies whole files. Below are
-//! multi-row statements (`batch`), the two databases (`dialect`), the schema and the faults.
+//! the seam to both databases (`sql`, `lite`, `single`), multi-row statements (`batch`), what differs
+//! between the two (`dialect`), the schema and the faults.
 
 mod store;
 
@@ -90,6 +91,8 @@ mod alerts;
 mod certificates;
 mod measures;
 
+mod bills;
+
 mod bell;
 
 mod retention;
@@ -99,6 +102,12 @@ mod backup;
 mod tally;
 
 mod probe;
+
+mod sql;
+
+mod lite;
+
+mod single;
 
 mod batch;
 
@@ -119,6 +128,7 @@ pub use attempt::{ATTEMPTS_KEPT, ATTEMPTS_SHOWN, Attempt, Spent};
 pub use audit::{AUDIT_MAX, AuditEntry, AuditQuery};
 pub use backup::{Contents, Existing, backup, restore};
 pub use bell::Bell;
+pub use bills::{BILL_ROWS_MAX, PaidNotification, PaidPage};
 pub use calls::{CALLS_MAX, CallBegun, CallEnd, CallKept, EndedCall, NewCall, StoredCall};
 pub use certificates::{AskGaps, CertificateAsk, PlatformCertificate};
 pub use deliveries::{DEAD_LETTERS_MAX, DeadAct, DeadLetter, DeadLetters, WaitingDelivery};

@@ -1,9 +1,9 @@
 //! What alerts are measured by, each with a bounded read.
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, Row as _};
 
 use crate::error::StoreError;
+use crate::sql::query;
 use crate::store::Store;
 
 /// How it stands with the orders of one business whose time has just passed.
@@ -36,7 +36,7 @@ impl Store {
     /// As the database fails.
     pub async fn oldest_unprocessed_ms(&self, now: Timestamp) -> Result<Option<i64>, StoreError> {
         // As for the oldest open one: the sum keeps to the small index over what is open.
-        let row = sqlx::query::<Any>(
+        let row = query(
             "select min(received_at_ms + 0) as oldest from inbox \
              where due_at_ms is not null and state <> 'parked'",
         )
@@ -56,7 +56,7 @@ impl Store {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<Silence>, StoreError> {
-        let rows = sqlx::query::<Any>(
+        let rows = query(
             "select o.business, cast(count(*) as bigint) as orders, \
              cast(sum(case when o.version = 1 then 1 else 0 end) as bigint) as silent \
              from (select business, version from documents where collection = 'orders' \
@@ -84,7 +84,7 @@ impl Store {
     /// # Errors
     /// As the database fails.
     pub async fn sink_backlogs(&self) -> Result<Vec<SinkBacklog>, StoreError> {
-        let rows = sqlx::query::<Any>(BACKLOGS).fetch_all(self.readers()).await?;
+        let rows = query(BACKLOGS).fetch_all(self.readers()).await?;
         rows.iter()
             .map(|row| {
                 let behind: Option<i64> = row.try_get("behind_ms")?;

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 
 use callgate_core::outcome::Reason;
 use callgate_core::time::Timestamp;
-use sqlx::{AnyConnection, Row};
 
 use crate::alerts::{self, AlertDone, AlertWork};
 use crate::attempt::{self, Attempt};
@@ -23,6 +22,7 @@ use crate::inbox::InboxState;
 use crate::plain::Found;
 use crate::plugins::{self, PluginDone, PluginWork};
 use crate::replays::{self, BulkReplay, Cancelled, Cancelling, Starting, Step, Stepped};
+use crate::sql::Connection;
 
 /// What can be done to one notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +130,7 @@ pub(crate) enum Operating {
     Plugin(PluginWork),
     Alert(Box<AlertWork>),
     Certificates(CertificateWork),
+    Note(AuditEntry),
 }
 
 /// What came of it.
@@ -142,11 +143,12 @@ pub(crate) enum Done {
     Plugin(PluginDone),
     Alert(AlertDone),
     Certificates(CertificateDone),
+    Noted,
 }
 
 /// Does what operators want, one after the other; also says how many notifications are due by it.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     group: &[Operating],
 ) -> Result<(Vec<Done>, usize), Fault> {
@@ -166,6 +168,10 @@ pub(crate) async fn run(
             Operating::Certificates(work) => {
                 Done::Certificates(certificates::run(connection, work).await?)
             }
+            Operating::Note(entry) => {
+                audit::insert(connection, std::slice::from_ref(entry)).await?;
+                Done::Noted
+            }
         };
         freed = freed.saturating_add(match &done {
             Done::Act(Acted::Done { .. }) => 1,
@@ -176,7 +182,8 @@ pub(crate) async fn run(
             | Done::Step(None)
             | Done::Plugin(_)
             | Done::Alert(_)
-            | Done::Certificates(_) => 0,
+            | Done::Certificates(_)
+            | Done::Noted => 0,
         });
         answers.push(done);
     }
@@ -184,7 +191,7 @@ pub(crate) async fn run(
 }
 
 async fn act(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     (instruction, audit_id): (&Instruction, &str),
     now: Timestamp,
@@ -244,7 +251,7 @@ impl Standing {
 
 /// Reads and locks notifications, in the order in which everybody locks them.
 pub(crate) async fn look(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     ids: &[&str],
 ) -> Result<HashMap<String, Standing>, Fault> {
@@ -301,7 +308,7 @@ impl Change<'_> {
 
 /// Changes notifications that are locked.
 pub(crate) async fn change(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     changes: &[Change<'_>],
     now: Timestamp,
 ) -> Result<(), Fault> {

@@ -1,7 +1,6 @@
 //! What operators ask of the store: [`Store`]'s methods for them.
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AssertSqlSafe, Row};
 
 use crate::attempt;
 use crate::audit::{self, AuditEntry, AuditQuery};
@@ -18,6 +17,7 @@ use crate::replays::{
     Starting, Step, Stepped, check, next,
 };
 use crate::sinks::{self, SinkStanding};
+use crate::sql::query;
 use crate::store::Store;
 
 /// What operators do.
@@ -35,15 +35,8 @@ impl Store {
         check_words(&instruction.who, &instruction.why)?;
         let audit_id = self.new_id(now);
         let operating = Operating::Act { instruction, audit_id, now };
-        match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
-            Done::Act(acted) => Ok(acted),
-            other @ (Done::Start(_)
-            | Done::Cancel(_)
-            | Done::Step(_)
-            | Done::Plugin(_)
-            | Done::Alert(_)
-            | Done::Certificates(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Act(acted) = done { Ok(acted) } else { Err(astray(&done)) }
     }
 
     /// A notification with its attempts and what operators did to it.
@@ -76,6 +69,33 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Found>, StoreError> {
         filter::search(self.readers(), filter, before, limit).await
+    }
+
+    /// Writes down an act of an operator that changes nothing in the store by itself: what was done,
+    /// to what, and what came of it; then who and why.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for a name or a reason that is empty or too long, else as the
+    /// database fails.
+    pub async fn note_act(
+        &self,
+        (act, target, result): (&str, &str, String),
+        (who, why): (&str, &str),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        check_words(who, why)?;
+        let entry = AuditEntry {
+            id: self.new_id(now),
+            at: now,
+            who: who.to_owned(),
+            act: act.to_owned(),
+            target: target.to_owned(),
+            why: why.to_owned(),
+            result,
+        };
+        let operating = Operating::Note(entry);
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Noted = done { Ok(()) } else { Err(astray(&done)) }
     }
 
     /// What operators did, newest first.
@@ -179,15 +199,8 @@ impl Store {
             next_at: now,
         };
         let operating = Operating::Start(Starting { replay, filter: text });
-        match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
-            Done::Start(replay) => Ok(replay),
-            other @ (Done::Act(_)
-            | Done::Cancel(_)
-            | Done::Step(_)
-            | Done::Plugin(_)
-            | Done::Alert(_)
-            | Done::Certificates(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Start(replay) = done { Ok(replay) } else { Err(astray(&done)) }
     }
 
     /// Stops a replay of many; `words` are who and why.
@@ -211,15 +224,8 @@ impl Store {
             result: String::new(),
         };
         let operating = Operating::Cancel(Cancelling { entry });
-        match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
-            Done::Cancel(cancelled) => Ok(cancelled),
-            other @ (Done::Act(_)
-            | Done::Start(_)
-            | Done::Step(_)
-            | Done::Plugin(_)
-            | Done::Alert(_)
-            | Done::Certificates(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Cancel(cancelled) = done { Ok(cancelled) } else { Err(astray(&done)) }
     }
 
     /// When the next step of a replay is due; `None` where none is running.
@@ -228,7 +234,7 @@ impl Store {
     /// As the database fails.
     pub async fn next_replay_at(&self) -> Result<Option<Timestamp>, StoreError> {
         let sql = "select min(next_at_ms) as next_at from replays where state = 'running'";
-        let row = sqlx::query::<Any>(sql).fetch_one(self.readers()).await?;
+        let row = query(sql).fetch_one(self.readers()).await?;
         Ok(row.try_get::<Option<i64>, _>("next_at")?.map(Timestamp::from_ms))
     }
 
@@ -242,7 +248,7 @@ impl Store {
             "select {COLUMNS} from replays t where t.state = 'running' and t.next_at_ms <= $1 \
              order by t.next_at_ms, t.id limit {DUE_LOOKED_AT}"
         );
-        let due = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(now.as_ms());
+        let due = query(sql).bind(now.as_ms());
         let rows = due.fetch_all(self.readers()).await?;
         // One that cannot be read is for a newer host, and holds up no other.
         let readable = rows.iter().find_map(|row| BulkReplay::read(row).ok());
@@ -251,15 +257,8 @@ impl Store {
         };
         let next = next(self.readers(), &replay).await?;
         let operating = Operating::Step(Step { replay, next, now });
-        match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
-            Done::Step(stepped) => Ok(stepped),
-            other @ (Done::Act(_)
-            | Done::Start(_)
-            | Done::Cancel(_)
-            | Done::Plugin(_)
-            | Done::Alert(_)
-            | Done::Certificates(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Step(stepped) = done { Ok(stepped) } else { Err(astray(&done)) }
     }
 
     /// One replay of many; `None` where there is no such replay.
@@ -268,7 +267,7 @@ impl Store {
     /// As the database fails.
     pub async fn replay(&self, id: &str) -> Result<Option<BulkReplay>, StoreError> {
         let sql = format!("select {COLUMNS} from replays t where t.id = $1");
-        let look = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(id.to_owned());
+        let look = query(sql).bind(id.to_owned());
         look.fetch_optional(self.readers()).await?.as_ref().map(BulkReplay::read).transpose()
     }
 
@@ -280,7 +279,7 @@ impl Store {
         let sql = format!(
             "select {COLUMNS} from replays t order by t.created_at_ms desc, t.id desc limit {SHOWN}"
         );
-        let look = sqlx::query::<Any>(AssertSqlSafe(sql));
+        let look = query(sql);
         look.fetch_all(self.readers()).await?.iter().map(BulkReplay::read).collect()
     }
 }

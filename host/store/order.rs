@@ -1,7 +1,5 @@
 //! One order and everything about it.
 
-use sqlx::{Any, AnyPool, Row};
-
 use crate::batch::Statement;
 use crate::documents::{self, Document, DocumentRef, ORDERS};
 use crate::error::StoreError;
@@ -9,6 +7,7 @@ use crate::history::{self, HistoryEntry};
 use crate::inbox::{self, StoredNotification};
 use crate::outbox::{self, StoredEvent};
 use crate::register::ALIASES_MAX;
+use crate::sql::{Pool, query};
 
 /// An order with everything about it. Lists are cut at their named limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,22 +26,21 @@ pub struct OrderView {
 
 /// The number of the order that is known by this name.
 pub(crate) async fn resolve(
-    pool: &AnyPool,
+    pool: &Pool,
     business: &str,
     name: &str,
 ) -> Result<Option<String>, StoreError> {
-    let row =
-        sqlx::query::<Any>("select order_no from order_aliases where business = $1 and alias = $2")
-            .bind(business)
-            .bind(name)
-            .fetch_optional(pool)
-            .await?;
+    let row = query("select order_no from order_aliases where business = $1 and alias = $2")
+        .bind(business)
+        .bind(name)
+        .fetch_optional(pool)
+        .await?;
     Ok(row.map(|row| row.try_get("order_no")).transpose()?.flatten())
 }
 
 /// The order that is known by this name, whole.
 pub(crate) async fn view(
-    pool: &AnyPool,
+    pool: &Pool,
     business: &str,
     name: &str,
 ) -> Result<Option<OrderView>, StoreError> {
@@ -61,12 +59,8 @@ pub(crate) async fn view(
     }))
 }
 
-async fn aliases(
-    pool: &AnyPool,
-    business: &str,
-    order_no: &str,
-) -> Result<Vec<String>, StoreError> {
-    let rows = sqlx::query::<Any>(
+async fn aliases(pool: &Pool, business: &str, order_no: &str) -> Result<Vec<String>, StoreError> {
+    let rows = query(
         "select alias from order_aliases where business = $1 and order_no = $2 \
          and alias <> order_no order by alias limit $3",
     )

@@ -2,11 +2,10 @@
 
 use callgate_core::outcome::Event;
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, AnyPool, Row};
 
 use crate::batch::{self, Cell, Statement, fetch};
 use crate::error::{Fault, StoreError};
+use crate::sql::{Connection, Pool, Row, query};
 
 /// An event as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +27,7 @@ pub struct StoredEvent {
 }
 
 impl StoredEvent {
-    pub(crate) fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(crate) fn read(row: &Row) -> Result<Self, StoreError> {
         let headers: String = row.try_get("headers")?;
         let (headers, unreadable) = match serde_json::from_str(&headers) {
             Ok(headers) => (headers, None),
@@ -66,22 +65,18 @@ pub(crate) struct Outgoing {
 /// holds the counter, and no other can take numbers.
 ///
 /// An event whose id is there already is the same event, and stays as it was.
-pub(crate) async fn append(
-    connection: &mut AnyConnection,
-    events: &[Outgoing],
-) -> Result<(), Fault> {
+pub(crate) async fn append(connection: &mut Connection, events: &[Outgoing]) -> Result<(), Fault> {
     if events.is_empty() {
         return Ok(());
     }
     let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
     batch::count();
-    let last: i64 = sqlx::query::<Any>(
-        "update counters set value = value + $1 where name = 'outbox' returning value",
-    )
-    .bind(count)
-    .fetch_one(&mut *connection)
-    .await?
-    .try_get("value")?;
+    let last: i64 =
+        query("update counters set value = value + $1 where name = 'outbox' returning value")
+            .bind(count)
+            .fetch_one(&mut *connection)
+            .await?
+            .try_get("value")?;
     let mut rows = Vec::with_capacity(events.len());
     for (place, outgoing) in (last.saturating_sub(count).saturating_add(1)..).zip(events) {
         rows.push(cells(outgoing, place)?);
@@ -110,11 +105,11 @@ fn cells(outgoing: &Outgoing, seq: i64) -> Result<[Cell; 10], StoreError> {
 
 /// The events of one order, in the order of commits.
 pub(crate) async fn of_order(
-    pool: &AnyPool,
+    pool: &Pool,
     business: &str,
     order_no: &str,
 ) -> Result<Vec<StoredEvent>, StoreError> {
-    let rows = sqlx::query::<Any>(
+    let rows = query(
         "select id, seq, business, topic, key, payload, headers, notification_id, order_no, \
          created_at_ms from outbox where business = $1 and order_no = $2 order by seq limit $3",
     )
@@ -128,11 +123,11 @@ pub(crate) async fn of_order(
 
 /// Events behind a place, in the order of commits.
 pub(crate) async fn after(
-    pool: &AnyPool,
+    pool: &Pool,
     seq: i64,
     limit: i64,
 ) -> Result<Vec<StoredEvent>, StoreError> {
-    let rows = sqlx::query::<Any>(
+    let rows = query(
         "select id, seq, business, topic, key, payload, headers, notification_id, order_no, \
          created_at_ms from outbox where seq > $1 order by seq limit $2",
     )
@@ -144,8 +139,8 @@ pub(crate) async fn after(
 }
 
 /// The event at a place, if it is still stored.
-pub(crate) async fn at(pool: &AnyPool, seq: i64) -> Result<Option<StoredEvent>, StoreError> {
-    let row = sqlx::query::<Any>(
+pub(crate) async fn at(pool: &Pool, seq: i64) -> Result<Option<StoredEvent>, StoreError> {
+    let row = query(
         "select id, seq, business, topic, key, payload, headers, notification_id, order_no, \
          created_at_ms from outbox where seq = $1",
     )

@@ -5,33 +5,26 @@ use base64::Engine as _;
 use callgate_core::time::Timestamp;
 use metrics::counter;
 use serde_json::{Map, Value};
-use sqlx::any::AnyRow;
-use sqlx::{Column as _, Row as _, TypeInfo as _, ValueRef as _};
 
 use crate::error::StoreError;
 use crate::inbox::StoredNotification;
+use crate::lite::Plain;
+use crate::sql::Row;
 
 /// A row: every column by its name. Bytes are Base64.
 pub type PlainRow = Map<String, Value>;
 
 /// Reads a row whatever stands in it.
-pub(crate) fn plain(row: &AnyRow) -> Result<PlainRow, StoreError> {
+pub(crate) fn plain(row: &Row) -> Result<PlainRow, StoreError> {
     let mut line = PlainRow::new();
-    for column in row.columns() {
-        let name = column.name();
-        let raw = row.try_get_raw(name)?;
-        let value = if raw.is_null() {
-            Value::Null
-        } else {
-            match raw.type_info().name() {
-                "TEXT" => Value::from(row.try_get::<String, _>(name)?),
-                "BIGINT" => Value::from(row.try_get::<i64, _>(name)?),
-                "DOUBLE" => Value::from(row.try_get::<f64, _>(name)?),
-                "BLOB" => {
-                    let bytes: Vec<u8> = row.try_get(name)?;
-                    Value::from(base64::engine::general_purpose::STANDARD.encode(bytes))
-                }
-                other => return Err(StoreError::corrupt(format!("column {name} is {other}"))),
+    for (name, value) in row.plain()? {
+        let value = match value {
+            Plain::Null => Value::Null,
+            Plain::Text(text) => Value::from(text),
+            Plain::Int(number) => Value::from(number),
+            Plain::Real(number) => Value::from(number),
+            Plain::Blob(bytes) => {
+                Value::from(base64::engine::general_purpose::STANDARD.encode(bytes))
             }
         };
         line.insert(name.to_owned(), value);
@@ -62,7 +55,7 @@ pub struct Unreadable {
 }
 
 impl Found {
-    pub(crate) fn of(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(crate) fn of(row: &Row) -> Result<Self, StoreError> {
         let problem = match StoredNotification::read(row) {
             Ok(stored) => return Ok(Self::Read(Box::new(stored))),
             Err(error) => error.to_string(),

@@ -8,13 +8,13 @@
 
 use callgate_core::canary::Runs;
 use callgate_core::time::Timestamp;
-use sqlx::AnyConnection;
 
 use crate::audit::AuditEntry;
 use crate::dialect::Dialect;
 use crate::error::{Fault, StoreError};
 use crate::group::Operation;
 use crate::operate::{Done, Operating, astray, check_words};
+use crate::sql::Connection;
 use crate::store::Store;
 
 mod act;
@@ -61,7 +61,7 @@ pub(crate) enum PluginDone {
 
 /// Does one piece of work inside the transaction that `connection` is in.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     work: &PluginWork,
 ) -> Result<PluginDone, Fault> {
@@ -240,15 +240,8 @@ impl Store {
         work: PluginWork,
     ) -> Result<PluginDone, StoreError> {
         let operating = Operating::Plugin(work);
-        match self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await? {
-            Done::Plugin(done) => Ok(done),
-            other @ (Done::Act(_)
-            | Done::Start(_)
-            | Done::Cancel(_)
-            | Done::Step(_)
-            | Done::Alert(_)
-            | Done::Certificates(_)) => Err(astray(&other)),
-        }
+        let done = self.ask(|reply| Operation::Operate(Box::new(operating), reply)).await?;
+        if let Done::Plugin(done) = done { Ok(done) } else { Err(astray(&done)) }
     }
 
     pub(in crate::plugins) fn entry(

@@ -4,10 +4,10 @@
 //! or of a writer that waits for a lock.
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection};
 
 use crate::batch;
 use crate::error::Fault;
+use crate::sql::{Connection, query};
 
 /// Asks for a commit.
 #[derive(Debug)]
@@ -19,10 +19,10 @@ pub(crate) struct Probe {
 
 /// Writes one row for all probes of a group. All hosts share it: who has it locked is gone in the
 /// time of a commit.
-pub(crate) async fn run(connection: &mut AnyConnection, probes: &[Probe]) -> Result<(), Fault> {
+pub(crate) async fn run(connection: &mut Connection, probes: &[Probe]) -> Result<(), Fault> {
     let Some(probe) = probes.last() else { return Ok(()) };
     batch::count();
-    sqlx::query::<Any>(
+    query(
         "insert into leases (name, owner, until_ms) values ('probe', $1, $2) \
          on conflict (name) do update set owner = excluded.owner, until_ms = excluded.until_ms",
     )

@@ -5,17 +5,50 @@
 //! of thread for each; together it costs a row.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use sqlx::AnyPool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use crate::dialect::File;
 use crate::documents::{Document, DocumentKey, DocumentRef, checked, find, several};
 use crate::error::StoreError;
+use crate::sql::{Connection, Pool};
 
 /// Where to ask.
 #[derive(Debug)]
-pub(crate) struct Reading(mpsc::Sender<Asked>);
+pub(crate) struct Reading {
+    asking: mpsc::Sender<Asked>,
+    /// Of SQLite: a look at a document takes less than a change of threads, so who asks looks.
+    near: Option<Near>,
+}
+
+/// Connections to a file that nobody uses at the moment.
+#[derive(Debug)]
+struct Near {
+    file: File,
+    /// `None` once it is closed.
+    free: std::sync::Mutex<Option<Vec<Connection>>>,
+}
+
+impl Near {
+    /// The documents that there are; `None` where they cannot be read.
+    async fn find(&self, keys: &[DocumentKey]) -> Option<Vec<Option<Document>>> {
+        let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.pop();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => self.file.open().ok()?,
+        };
+        let found = find(&mut connection, "", keys.iter()).await.ok()?;
+        if let Some(free) = self.free.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            free.push(connection);
+        }
+        let same = |key: &DocumentKey, one: &Document| {
+            (&one.business, &one.collection, &one.key) == (&key.0, &key.1, &key.2)
+        };
+        let named = |key: &DocumentKey| found.iter().find(|one| same(key, one)).cloned();
+        Some(keys.iter().map(named).collect())
+    }
+}
 
 /// One who asks.
 #[derive(Debug)]
@@ -26,26 +59,39 @@ struct Asked {
 
 impl Reading {
     /// Starts to read, on the runtime that this is called on.
-    pub(crate) fn start(readers: &AnyPool) -> Self {
+    pub(crate) fn start(readers: &Pool, file: Option<File>) -> Self {
         let (asking, asked) = mpsc::channel(WAITING_MAX);
         let asked = Arc::new(Mutex::new(asked));
         for _ in 0..AT_ONCE {
             tokio::spawn(read(readers.clone(), Arc::clone(&asked)));
         }
-        Self(asking)
+        let free = std::sync::Mutex::new(Some(Vec::new()));
+        Self { asking, near: file.map(|file| Near { file, free }) }
+    }
+
+    /// Lets go of every connection of its own.
+    pub(crate) fn close(&self) {
+        if let Some(near) = &self.near {
+            *near.free.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 
     /// Several documents of one business, in the order asked. What cannot be read together is read
     /// alone, so that one who fails spoils nothing for others.
     pub(crate) async fn documents(
         &self,
-        readers: &AnyPool,
+        readers: &Pool,
         business: &str,
         refs: &[DocumentRef],
     ) -> Result<Vec<Option<Document>>, StoreError> {
         let keys = checked(business, refs)?;
+        if let Some(near) = &self.near
+            && let Some(found) = near.find(&keys).await
+        {
+            return Ok(found);
+        }
         let (reply, answer) = oneshot::channel();
-        if self.0.send(Asked { keys, reply }).await.is_ok()
+        if self.asking.send(Asked { keys, reply }).await.is_ok()
             && let Ok(Some(found)) = answer.await
         {
             return Ok(found);
@@ -55,7 +101,7 @@ impl Reading {
 }
 
 /// Reads until nobody can ask any more.
-async fn read(readers: AnyPool, asked: Arc<Mutex<mpsc::Receiver<Asked>>>) {
+async fn read(readers: Pool, asked: Arc<Mutex<mpsc::Receiver<Asked>>>) {
     let mut together = Vec::with_capacity(TOGETHER_MAX);
     loop {
         if asked.lock().await.recv_many(&mut together, TOGETHER_MAX).await == 0 {
@@ -74,7 +120,7 @@ async fn read(readers: AnyPool, asked: Arc<Mutex<mpsc::Receiver<Asked>>>) {
 }
 
 /// What exists of all that is asked for; `None` where it cannot be read.
-async fn look(readers: &AnyPool, together: &[Asked]) -> Option<HashMap<DocumentKey, Document>> {
+async fn look(readers: &Pool, together: &[Asked]) -> Option<HashMap<DocumentKey, Document>> {
     let keys: BTreeSet<&DocumentKey> = together.iter().flat_map(|one| &one.keys).collect();
     let mut connection = readers.acquire().await.ok()?;
     let found = find(&mut connection, "", keys.into_iter()).await.ok()?;

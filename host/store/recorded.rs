@@ -4,8 +4,6 @@
 use std::collections::HashMap;
 
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{AnyPool, Row as _};
 
 use crate::attempt::{self, Attempt};
 use crate::batch::{Cell, Statement, fetch};
@@ -16,11 +14,12 @@ use crate::inbox::{StoredNotification, columns};
 use crate::retention::removal::first_id_of;
 use crate::schema;
 use crate::settings::Settings;
+use crate::sql::{Pool, Row};
 use crate::store::Store;
 
 /// A database that is looked at and never changed, also beside a server that works on it.
 #[derive(Debug, Clone)]
-pub struct ReadOnly(pub(crate) AnyPool);
+pub struct ReadOnly(pub(crate) Pool);
 
 /// The last run of one notification by a plugin.
 #[derive(Debug, Clone)]
@@ -127,7 +126,7 @@ impl ReadOnly {
         let ids: Vec<[Cell; 1]> = attempts.iter().map(|(id, ..)| [id.as_str().into()]).collect();
         let mut connection = self.0.acquire().await?;
         let rows = fetch(&mut connection, NOTIFICATIONS, &ids).await?;
-        let read = |row: &AnyRow| {
+        let read = |row: &Row| {
             let stored = StoredNotification::read(row)?;
             Ok((stored.id.clone(), stored))
         };
@@ -196,7 +195,7 @@ impl Store {
                            limit {limit}"
         );
         let rows = condition.fetch(self.readers(), (&columns, &end)).await?;
-        let read = |row: &AnyRow| {
+        let read = |row: &Row| {
             let notification = row.try_get("notification_id")?;
             Ok(Measured { notification, attempt: Attempt::read(row)? })
         };

@@ -6,7 +6,6 @@ use callgate_core::money::Money;
 use callgate_core::order::State;
 use callgate_core::time::Timestamp;
 use serde_json::{Value, json};
-use sqlx::{AnyConnection, Row};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
@@ -14,6 +13,7 @@ use crate::documents::{Document, DocumentKey, ORDERS, find, key_cells};
 use crate::error::{Blame, Fault, StoreError};
 use crate::inquiries::{FirstQuestion, InquiryKey, NewInquiry, open};
 use crate::order::NAMES;
+use crate::sql::Connection;
 
 /// An order as a business registers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Registration {
 
 /// Registers a group. Also says how many notifications were released by it.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     group: &[Registration],
 ) -> Result<(Vec<Registered>, usize), Fault> {
@@ -185,7 +185,7 @@ struct Known {
 }
 
 async fn look(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     group: &[Registration],
 ) -> Result<Known, Fault> {
@@ -241,7 +241,7 @@ impl Known {
 }
 
 async fn write(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     new: &BTreeMap<DocumentKey, &Registration>,
 ) -> Result<usize, Fault> {
     let mut names = BTreeMap::new();

@@ -5,10 +5,10 @@
 //! vanish silently: it is counted and logged, without what it says.
 
 use metrics::counter;
-use sqlx::{AnyConnection, Row as _};
 
 use crate::accept::Arrival;
 use crate::batch::{Cell, Statement, fetch};
+use crate::sql::Connection;
 
 /// A repeat that says something else than the message that is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Contradiction {
 /// Compared are the facts that a business effect can rest on, not the text: gateways stamp a
 /// repeat anew.
 pub(crate) async fn contradictions(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     repeats: &[&Arrival],
 ) -> Result<Vec<Contradiction>, sqlx::Error> {
     let mut rows = Vec::new();
@@ -64,7 +64,7 @@ pub(crate) async fn contradictions(
         }
     }
     let found = fetch(connection, DIFFERING, &rows).await?;
-    let read = |row: &sqlx::any::AnyRow| {
+    let read = |row: &crate::sql::Row| {
         Ok(Contradiction {
             channel: row.try_get("channel")?,
             id: row.try_get("id")?,

@@ -7,8 +7,6 @@
 
 use callgate_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
 
 use crate::audit::{self, AuditEntry};
 use crate::dialect::{Dialect, Lock};
@@ -17,6 +15,7 @@ use crate::filter::Filter;
 use crate::inbox::InboxState;
 use crate::operate::{Act, Change, change, look};
 use crate::plain::Found;
+use crate::sql::{Connection, Pool, Row, query};
 
 /// Where a replay of many is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +93,7 @@ pub struct BulkReplay {
 }
 
 impl BulkReplay {
-    pub(crate) fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(crate) fn read(row: &Row) -> Result<Self, StoreError> {
         let filter: String = row.try_get("filter")?;
         let filter = serde_json::from_str(&filter)
             .map_err(|error| StoreError::corrupt(format!("filter of a replay: {error}")))?;
@@ -176,11 +175,11 @@ pub(crate) struct Step {
 }
 
 pub(crate) async fn start(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     Starting { replay, filter }: &Starting,
 ) -> Result<BulkReplay, Fault> {
     let now = replay.created_at;
-    sqlx::query::<Any>(
+    query(
         "insert into replays (id, filter, who, why, rate_per_s, total, done, skipped, state, \
          cursor_ms, cursor_id, next_at_ms, created_at_ms) \
          values ($1, $2, $3, $4, $5, $6, 0, 0, 'running', $7, '', $8, $9)",
@@ -202,7 +201,7 @@ pub(crate) async fn start(
 }
 
 pub(crate) async fn cancel(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     Cancelling { entry }: &Cancelling,
 ) -> Result<Cancelled, Fault> {
@@ -222,7 +221,7 @@ pub(crate) async fn cancel(
 
 /// Takes a step, unless another host has taken it or the replay was stopped.
 pub(crate) async fn step(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     Step { replay: seen, next, now }: &Step,
 ) -> Result<Option<Stepped>, Fault> {
@@ -284,18 +283,18 @@ fn entry(replay: &BulkReplay, act: &str, at: Timestamp, result: String) -> Audit
 }
 
 async fn locked(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     id: &str,
 ) -> Result<Option<BulkReplay>, Fault> {
     let sql =
         format!("select {COLUMNS} from replays t where t.id = $1{}", dialect.lock(Lock::Update));
-    let row = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(id).fetch_optional(connection).await?;
+    let row = query(sql).bind(id).fetch_optional(connection).await?;
     Ok(row.as_ref().map(BulkReplay::read).transpose()?)
 }
 
-async fn save(connection: &mut AnyConnection, replay: &BulkReplay) -> Result<(), Fault> {
-    sqlx::query::<Any>(
+async fn save(connection: &mut Connection, replay: &BulkReplay) -> Result<(), Fault> {
+    query(
         "update replays set done = $2, skipped = $3, state = $4, cursor_ms = $5, cursor_id = $6, \
          next_at_ms = $7, finished_at_ms = $8 where id = $1",
     )
@@ -314,7 +313,7 @@ async fn save(connection: &mut AnyConnection, replay: &BulkReplay) -> Result<(),
 
 /// What comes next: by arrival, after the cursor, not younger than the replay.
 pub(crate) async fn next(
-    pool: &AnyPool,
+    pool: &Pool,
     replay: &BulkReplay,
 ) -> Result<Vec<(Timestamp, String)>, StoreError> {
     let mut condition = replay.filter.condition()?;
@@ -327,7 +326,7 @@ pub(crate) async fn next(
     let end = format!("order by t.received_at_ms, t.id limit {}", replay.step_size());
     let rows = condition.fetch(pool, ("t.received_at_ms, t.id", &end)).await?;
     let read =
-        |row: &AnyRow| Ok((Timestamp::from_ms(row.try_get("received_at_ms")?), row.try_get("id")?));
+        |row: &Row| Ok((Timestamp::from_ms(row.try_get("received_at_ms")?), row.try_get("id")?));
     rows.iter().map(read).collect()
 }
 

@@ -1,10 +1,11 @@
 //! The schema: embedded migrations, run when the store is opened.
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Row as _, SqlSafeStr};
+use sqlx::{AnyConnection, Connection as _, SqlSafeStr};
 
 use crate::dialect::{Dialect, Pools, prepare};
 use crate::error::StoreError;
+use crate::sql::{Pool, query};
 
 /// Brings the database to this program's schema.
 pub(crate) async fn migrate(pools: &Pools) -> Result<(), StoreError> {
@@ -34,9 +35,9 @@ async fn under_the_writers_lock(
 }
 
 /// Whether a database that is only read has this program's schema.
-pub(crate) async fn check(pool: &AnyPool) -> Result<(), StoreError> {
+pub(crate) async fn check(pool: &Pool) -> Result<(), StoreError> {
     let sql = "select max(version) as version from _sqlx_migrations";
-    let row = sqlx::query::<Any>(sql).fetch_one(pool).await?;
+    let row = query(sql).fetch_one(pool).await?;
     let version = row.try_get::<Option<i64>, _>("version")?.unwrap_or(0);
     let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);
     if version > known {
@@ -95,5 +96,6 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (13, "inquiries", include_str!("../../migrations/0013_inquiries.sql")),
     (14, "certificates", include_str!("../../migrations/0014_certificates.sql")),
     (16, "alerts", include_str!("../../migrations/0016_alerts.sql")),
+    (18, "callbacks", include_str!("../../migrations/0018_callbacks.sql")),
     (19, "races", include_str!("../../migrations/0019_races.sql")),
 ];

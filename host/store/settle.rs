@@ -9,8 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use callgate_core::outcome::Outcome;
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
 
 use crate::attempt;
 use crate::batch::{Cell, Statement, fetch};
@@ -26,6 +24,7 @@ use crate::outbox::Outgoing;
 use crate::settlement::{
     AfterEnd, AfterSettlement, Budget, DocumentRead, Settled, Settlement, Settling, SubjectSeen,
 };
+use crate::sql::{Connection, Row};
 use crate::verdict::{Held, Known, LeasedRow, Writes, decide};
 
 /// An end of a last phase on its way.
@@ -45,7 +44,7 @@ pub(crate) struct Verdicts {
 
 /// Settles a group of runs and of last phases.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     group: &[Settling],
     finishing: &[Finishing],
@@ -97,7 +96,7 @@ fn attempts(
 
 /// Ends last phases.
 async fn finish(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     group: &[Finishing],
     known: &Known,
     verdicts: &mut Verdicts,
@@ -169,7 +168,7 @@ fn finished(Finishing { settlement, now }: &Finishing) -> RowChange {
 
 /// Reads and locks everything that the group rests on.
 async fn look(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     group: &[Settling],
     finishing: &[Finishing],
@@ -233,7 +232,7 @@ fn documents_of(settlement: &Settlement) -> Vec<DocumentKey> {
     keys
 }
 
-fn leased_row(row: &AnyRow) -> Result<LeasedRow, sqlx::Error> {
+fn leased_row(row: &Row) -> Result<LeasedRow, sqlx::Error> {
     Ok(LeasedRow {
         business: row.try_get("business")?,
         subject: row.try_get("subject")?,
@@ -254,7 +253,7 @@ fn waiting(known: &Known) -> BTreeSet<(String, String)> {
 }
 
 async fn write(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     writes: &mut Writes,
     waiting: &BTreeSet<(String, String)>,
 ) -> Result<(), Fault> {
@@ -275,7 +274,7 @@ async fn write(
 
 /// What a processor put off may go now: perhaps this is what it waited for.
 async fn wake(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     history: &[HistoryEntry],
     waiting: &BTreeSet<(String, String)>,
 ) -> Result<(), Fault> {

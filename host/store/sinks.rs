@@ -5,10 +5,10 @@
 
 use callgate_core::outcome::Reason;
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection, AnyPool, Row};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::{Fault, StoreError};
+use crate::sql::{Connection, Pool, query};
 
 /// Where a sink that is new begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,8 +113,8 @@ pub struct SinkStanding {
 }
 
 /// Where every sink stands, by name.
-pub(crate) async fn standing(pool: &AnyPool) -> Result<Vec<SinkStanding>, StoreError> {
-    let rows = sqlx::query::<Any>(STANDING).fetch_all(pool).await?;
+pub(crate) async fn standing(pool: &Pool) -> Result<Vec<SinkStanding>, StoreError> {
+    let rows = query(STANDING).fetch_all(pool).await?;
     rows.iter()
         .map(|row| {
             Ok(SinkStanding {
@@ -155,7 +155,7 @@ impl Stepping {
 
 /// Runs steps, in the order of the sinks' names so that two hosts never wait for each other.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     steps: &[Stepping],
 ) -> Result<Vec<SinkHold>, Fault> {
     let mut places: Vec<usize> = (0..steps.len()).collect();
@@ -169,7 +169,7 @@ pub(crate) async fn run(
     Ok(holds)
 }
 
-async fn step(connection: &mut AnyConnection, stepping: &Stepping) -> Result<SinkHold, Fault> {
+async fn step(connection: &mut Connection, stepping: &Stepping) -> Result<SinkHold, Fault> {
     let hold = match lease(connection, stepping).await? {
         Some(hold) => hold,
         None => {
@@ -186,18 +186,18 @@ async fn step(connection: &mut AnyConnection, stepping: &Stepping) -> Result<Sin
     };
     if stepping.step.lease_ms == 0 && hold != SinkHold::Elsewhere {
         // Free for everybody at once, also for a host whose clock is behind.
-        sqlx::query::<Any>(RELEASE).bind(stepping.step.sink.as_str()).execute(connection).await?;
+        query(RELEASE).bind(stepping.step.sink.as_str()).execute(connection).await?;
     }
     Ok(hold)
 }
 
 /// Takes or renews; `None` where nothing was taken, whether another host has it or it is new.
 async fn lease(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     stepping: &Stepping,
 ) -> Result<Option<SinkHold>, Fault> {
     let Stepping { step, now } = stepping;
-    let row = sqlx::query::<Any>(LEASE)
+    let row = query(LEASE)
         .bind(step.sink.as_str())
         .bind(step.owner.as_str())
         .bind(now.plus_ms(step.lease_ms).as_ms())
@@ -214,12 +214,12 @@ async fn lease(
     .transpose()
 }
 
-async fn create(connection: &mut AnyConnection, stepping: &Stepping) -> Result<(), Fault> {
+async fn create(connection: &mut Connection, stepping: &Stepping) -> Result<(), Fault> {
     let text = match stepping.step.start {
         SinkStart::Now => CREATE_NOW,
         SinkStart::Beginning => CREATE_BEGINNING,
     };
-    sqlx::query::<Any>(text)
+    query(text)
         .bind(stepping.step.sink.as_str())
         .bind(stepping.now.as_ms())
         .execute(connection)
@@ -228,12 +228,12 @@ async fn create(connection: &mut AnyConnection, stepping: &Stepping) -> Result<(
 }
 
 async fn write(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     stepping: &Stepping,
     record: &SinkRecord,
 ) -> Result<(), Fault> {
     let sink = stepping.step.sink.as_str();
-    sqlx::query::<Any>("update sinks set cursor_seq = $2 where name = $1 and cursor_seq < $2")
+    query("update sinks set cursor_seq = $2 where name = $1 and cursor_seq < $2")
         .bind(sink)
         .bind(record.cursor)
         .execute(&mut *connection)

@@ -5,12 +5,11 @@
 use std::collections::HashMap;
 
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, Row};
 
 use crate::batch::{Cell, Statement, fetch};
 use crate::documents::ORDERS;
 use crate::error::StoreError;
+use crate::sql::{Pool, Row, query};
 use crate::store::Store;
 
 /// Where an order stands.
@@ -96,11 +95,11 @@ impl Store {
 }
 
 async fn as_registered(
-    pool: &AnyPool,
+    pool: &Pool,
     business: &str,
     order_no: &str,
 ) -> Result<Option<bool>, StoreError> {
-    let row = sqlx::query::<Any>(
+    let row = query(
         "select state, registered from documents \
          where business = $1 and collection = $2 and key = $3",
     )
@@ -118,7 +117,7 @@ async fn as_registered(
 }
 
 impl Standing {
-    fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
+    fn read(row: &Row) -> Result<Self, sqlx::Error> {
         Ok(Self {
             business: row.try_get("business")?,
             order_no: row.try_get("order_no")?,

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use callgate_core::time::Timestamp;
-use sqlx::AnyPool;
 use tokio::sync::{Mutex, oneshot, watch};
-use tokio::task::JoinHandle;
 use uuid::{ContextV7, Uuid};
 
 use crate::accept::{Arrival, Callback, Receipt};
@@ -31,8 +29,9 @@ use crate::settings::Settings;
 use crate::settle::Finishing;
 use crate::settlement::{AfterSettlement, Settled, Settlement, Settling};
 use crate::sinks::{SinkHold, SinkStep, Stepping};
+use crate::sql::Pool;
 use crate::tally::{self, Tally};
-use crate::writer::Writer;
+use crate::writer::{Ending, Writer};
 
 /// Everything that lasts. Clones are the same store.
 ///
@@ -46,7 +45,7 @@ struct Rooms {
     pools: Arc<Pools>,
     queue: Queue,
     stop: watch::Sender<bool>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Ending>>,
     work: Arc<Rope>,
     settled: Arc<Rope>,
     tally: Arc<tally::Counts>,
@@ -62,7 +61,7 @@ impl Store {
     /// [`StoreError::Settings`] for a wrong setting, [`StoreError::Denied`] where the database
     /// does not let us in, [`StoreError::Newer`] where a newer program migrated it,
     /// [`StoreError::Corrupt`] where it is no database of this program, and
-    /// [`StoreError::Unavailable`] where it cannot be reached.
+    /// [`StoreError::Unavailable`] where it cannot be reached or the machine has no thread left.
     pub async fn open(settings: &Settings) -> Result<Self, StoreError> {
         settings.check()?;
         let pools = Arc::new(connect(settings).await?);
@@ -78,7 +77,7 @@ impl Store {
             settled: Arc::clone(&settled),
             tally: Arc::clone(&tally),
         };
-        let writer = Mutex::new(Some(tokio::spawn(writer.work(line, stopped))));
+        let writer = Mutex::new(Some(writer.start(line, stopped)?));
         let ids = std::sync::Mutex::new(ContextV7::new());
         Ok(Self(Arc::new(Rooms { pools, queue, stop, writer, work, settled, tally, ids })))
     }
@@ -356,14 +355,14 @@ impl Store {
     pub async fn close(&self) {
         self.0.stop.send_replace(true);
         if let Some(writer) = self.0.writer.lock().await.take()
-            && let Err(error) = writer.await
+            && writer.await.is_err()
         {
-            tracing::error!(%error, "the store's writer ended badly");
+            tracing::error!("the store's writer ended badly");
         }
         self.0.pools.close().await;
     }
 
-    pub(crate) fn readers(&self) -> &AnyPool {
+    pub(crate) fn readers(&self) -> &Pool {
         &self.0.pools.readers
     }
 

@@ -8,16 +8,16 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use metrics::{counter, gauge, histogram};
-use sqlx::{AnyConnection, Connection as _};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::batch::STATEMENTS;
 use crate::bell::Rope;
-use crate::dialect::Pools;
+use crate::dialect::{Dialect, Pools};
 use crate::error::{Blame, Fault, StoreError};
 use crate::group::{Answers, Group, Work};
 use crate::queue::Line;
+use crate::sql::Connection;
 use crate::tally::Counts;
 
 /// What the writer works with.
@@ -32,7 +32,38 @@ pub(crate) struct Writer {
     pub(crate) tally: Arc<Counts>,
 }
 
+/// Comes when the writer has ended; fails where it ended badly.
+pub(crate) type Ending = oneshot::Receiver<()>;
+
 impl Writer {
+    /// Begins to work: on SQLite on a thread of its own, where statements wait for the disk; else
+    /// on the runtime that this is called on.
+    pub(crate) fn start(
+        self,
+        line: Line,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Ending, StoreError> {
+        let (ended, ending) = oneshot::channel();
+        let dialect = self.pools.dialect;
+        let work = async move {
+            self.work(line, stop).await;
+            // Nobody may wait for it.
+            let _ = ended.send(());
+        };
+        match dialect {
+            Dialect::Postgres => drop(tokio::spawn(work)),
+            Dialect::Sqlite => {
+                let none =
+                    |error| StoreError::Unavailable { source: Arc::new(sqlx::Error::Io(error)) };
+                let runtime =
+                    tokio::runtime::Builder::new_current_thread().build().map_err(none)?;
+                let thread = std::thread::Builder::new().name("store-writer".to_owned());
+                thread.spawn(move || runtime.block_on(work)).map_err(none)?;
+            }
+        }
+        Ok(ending)
+    }
+
     /// Works until nobody can ask any more, or until `stop` says so; then ends what waits.
     pub(crate) async fn work(self, mut line: Line, mut stop: watch::Receiver<bool>) {
         loop {
@@ -102,39 +133,32 @@ impl Writer {
             Ok(_) | Err(Ended { connection: Usable::Yes, .. }) => self.pools.keep(connection).await,
             // A database that failed may have ended the transaction by itself, which the
             // connection does not know: it would refuse every further one.
-            Err(Ended { connection: Usable::No, .. }) => drop(connection.close().await),
+            Err(Ended { connection: Usable::No, .. }) => connection.close(),
         }
         ended.map_err(|ended| ended.fault)
     }
 
-    async fn transact(
-        &self,
-        connection: &mut AnyConnection,
-        group: &Group,
-    ) -> Result<Answers, Ended> {
+    async fn transact(&self, connection: &mut Connection, group: &Group) -> Result<Answers, Ended> {
         let dialect = self.pools.dialect;
         let started = Instant::now();
         let broken = |fault| Ended { fault, connection: Usable::No };
-        let mut transaction = connection
-            .begin_with(dialect.begin())
-            .await
-            .map_err(|error| broken(Fault::from(error)))?;
+        connection.begin(dialect.begin()).await.map_err(|error| broken(Fault::from(error)))?;
         let counted = async {
-            let answers = group.run(&mut transaction, dialect, self.order_block_ms).await;
+            let answers = group.run(connection, dialect, self.order_block_ms).await;
             (answers, STATEMENTS.with(Cell::get))
         };
         let (answers, statements) = STATEMENTS.scope(Cell::new(0), counted).await;
         let answers = match answers {
             Ok(answers) => answers,
             Err(fault) => {
-                let rolled_back = transaction.rollback().await.is_ok();
+                let rolled_back = connection.rollback().await.is_ok();
                 let usable = rolled_back && matches!(fault, Fault::Group(_));
                 let connection = if usable { Usable::Yes } else { Usable::No };
                 return Err(Ended { fault, connection });
             }
         };
         let ran = Instant::now();
-        transaction.commit().await.map_err(|error| broken(commit_fault(error)))?;
+        connection.commit().await.map_err(|error| broken(commit_fault(error)))?;
         // Its beginning and its end are statements too.
         self.tally.add(group.len(), statements.saturating_add(2));
         histogram!("callgate_store_group_size").record(small(group.len()));

@@ -76,7 +76,8 @@ impl Platform {
             keys,
             &format!(
                 "api_v3_key_file = \"keys/old-wechat-v3-api.key\"\nfetch_certificates = true\n\
-                 {more}\n[channels.wechat-v3-main.inquiry]\nbase_url = \"{url}\"\n\
+                 {more}\n[channels.wechat-v3-main.ask]\nallow_private = true\n\
+                 [channels.wechat-v3-main.inquiry]\nbase_url = \"{url}\"\n\
                  merchant_serial = \"1DDE55AD98ED71D6\"\n\
                  merchant_private_key_file = \"keys/old-stranger.key.pem\"\n"
             ),
@@ -174,7 +175,7 @@ fn generated() -> Arc<Keys> {
 
 fn settings(again_ms: u32) -> String {
     format!(
-        "[reload]\nwatch_ms = 0\n[keys]\nallow_private = true\nlook_ms = 100\n\
+        "[reload]\nwatch_ms = 0\n[keys]\nlook_ms = 100\n\
          fetch_again_ms = {again_ms}\n"
     )
 }

@@ -79,7 +79,8 @@ async fn reloads_questions_and_refusals_show_no_secret_at_any_level() {
         "{}api_v3_key_file = \"keys/old-wechat-v3-api.key\"\n\
          previous_api_v3_key_file = \"keys/old-stranger-api.key\"\n\
          platform_certificate_files = [\"keys/old-wechat-v3-platform.crt.pem\"]\n\
-         fetch_certificates = true\n[channels.wechat-v3-main.inquiry]\n\
+         fetch_certificates = true\nask = {{ allow_private = true }}\n\
+         [channels.wechat-v3-main.inquiry]\n\
          base_url = \"http://127.0.0.1:1\"\nmerchant_serial = \"AB12\"\n\
          merchant_private_key_file = \"keys/old-wechat-v3-platform.key.pem\"\n\
          [channels.wechat-v2-main]\ngateway = \"wechat-v2\"\nbusiness = \"PRODUCT_ORDER\"\n\
@@ -94,7 +95,7 @@ async fn reloads_questions_and_refusals_show_no_secret_at_any_level() {
     let sink = "[sinks.erp]\nkind = \"http\"\nurl = \"http://127.0.0.1:1/\"\ntopics = [\"*\"]\n\
                 allow_private = true\nsecret = \"whsec_c2VzYW1lLXNlc2FtZS1zZXNhbWUtc2VzYW1lLTEy\"\n";
     let settings = format!(
-        "[reload]\nwatch_ms = 100\n[keys]\nallow_private = true\nlook_ms = 100\n\
+        "[reload]\nwatch_ms = 100\n[keys]\nlook_ms = 100\n\
          fetch_again_ms = 1000\n[log]\nfilter = \"trace\"\n{sink}"
     );
     let text = configuration(OPERATOR, &channel, &settings);

@@ -29,6 +29,12 @@ mod crash;
 
 mod operate;
 
+mod alerts;
+
+mod monitoring;
+
+mod reconcile;
+
 mod discreet;
 mod sinks;
 

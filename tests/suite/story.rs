@@ -83,7 +83,7 @@ fn callbacks(market: &Market, orders: &[Told], draw: &mut Draw) -> Vec<Sent> {
     for order in orders.iter().filter(|order| order.fate == Fate::Paid) {
         let notice = match market.stage(order.channel).payment(&order.purchase, draw) {
             Notice::WechatV3(notice) => Notice::WechatV3(notice.signed_by(KeyMode::Certificate)),
-            other => other,
+            other @ (Notice::WechatV2(_) | Notice::Alipay(_)) => other,
         };
         match draw.below(10) {
             0 | 1 => {}
@@ -163,7 +163,7 @@ async fn play(market: Market, count: usize) {
     let most = check_questions(&asked);
     let checks = orders.iter().map(|order| check_order(&market, order));
     futures_util::stream::iter(checks).buffer_unordered(16).collect::<Vec<()>>().await;
-    println!(
+    eprintln!(
         "{count} orders on {} host(s), {}: callbacks before the new key {early:?}, after it \
          {later:?}; {} questions, {in_outage} of them in the outage, at most {most} about one order",
         market.servers.len(),

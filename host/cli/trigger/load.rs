@@ -292,5 +292,6 @@ fn signed(load: &Load, keys: &Keys, shots: &[Shot], host: &str) -> anyhow::Resul
 /// Connections that register orders: below the private listener's default limit of requests.
 const REGISTERING: usize = 64;
 
-/// The pause between two looks at the metrics, which cost the server a few reads.
-const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// The pause between two looks at the metrics: each counts what is open, which is paid by the
+/// server that is measured.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);

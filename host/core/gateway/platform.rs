@@ -10,11 +10,9 @@ use crate::gateway::scheme::rsa::{Certificate, KeyError};
 use crate::gateway::{Gateway, Refusal};
 use crate::time::Timestamp;
 
-/// A gateway that hands out its certificates, with the keys to ask for them. No clock, no I/O.
+/// A gateway that hands out its certificates, with the keys to ask for them; where its inquiries go.
+/// No clock, no I/O.
 pub trait Platform: Send + Sync + Debug {
-    /// Where to ask: scheme and host, without a path.
-    fn base_url(&self) -> &str;
-
     /// The signed request.
     ///
     /// # Errors

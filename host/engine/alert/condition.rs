@@ -32,11 +32,13 @@ pub enum Kind {
     KeyExpiry,
     /// Callbacks that stay away, in percent of those expected.
     CallbacksAway,
+    /// 1 while the configuration on disk is refused and the old one stays in force.
+    ReloadRefused,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Oldest,
         Self::Parked,
         Self::Review,
@@ -48,6 +50,7 @@ impl Kind {
         Self::Clock,
         Self::KeyExpiry,
         Self::CallbacksAway,
+        Self::ReloadRefused,
     ];
 
     /// The word for it, which a condition's name begins with.
@@ -65,6 +68,7 @@ impl Kind {
             Self::Clock => "clock",
             Self::KeyExpiry => "key-expiry",
             Self::CallbacksAway => "callbacks-away",
+            Self::ReloadRefused => "reload-refused",
         }
     }
 
@@ -138,6 +142,10 @@ impl Kind {
                 "{value} % of the callbacks stay away that channel {subject} has at this hour, \
                  limit {limit} %"
             ),
+            Self::ReloadRefused => {
+                "the configuration was changed and is refused; the old one stays in force"
+                    .to_owned()
+            }
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct Settings {
     pub callbacks_away: Rule,
     /// What is expected.
     pub away: Away,
+    /// 1 while the configuration on disk is refused.
+    pub reload_refused: Rule,
 }
 
 /// Which orders are looked at for silence.
@@ -106,6 +108,7 @@ impl Settings {
             Kind::Clock => &self.clock,
             Kind::KeyExpiry => &self.key_expiry,
             Kind::CallbacksAway => &self.callbacks_away,
+            Kind::ReloadRefused => &self.reload_refused,
         }
     }
 

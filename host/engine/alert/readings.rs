@@ -26,7 +26,7 @@ pub(super) async fn read(watched: &Watched, now: Timestamp) -> Vec<Reading> {
         }
     }
     readings.extend(channels(watched, now));
-    readings.extend(keys(watched, now));
+    readings.extend(shown(watched, now));
     readings
 }
 
@@ -131,24 +131,25 @@ fn channels(watched: &Watched, now: Timestamp) -> Vec<Reading> {
     readings
 }
 
-/// Whoever keeps keys shows until when each can be used; this is where it is heard.
-fn keys(watched: &Watched, now: Timestamp) -> Vec<Reading> {
+/// What others show among the metrics: until when each key can be used, and whether the
+/// configuration is refused.
+fn shown(watched: &Watched, now: Timestamp) -> Vec<Reading> {
     let text = (watched.metrics)();
-    let mut readings = Vec::new();
-    for line in text.lines().filter_map(|line| line.strip_prefix(KEY_EXPIRES)) {
-        let Some((labels, value)) = line.rsplit_once(' ') else { continue };
-        // Whole seconds are enough; a fraction is cut off.
-        let value = value.split('.').next().unwrap_or_default();
-        let Ok(seconds) = value.parse::<i64>() else { continue };
-        let left = if seconds > MOMENT_MIN {
-            seconds.saturating_sub(now.as_ms().div_euclid(1000))
-        } else {
-            seconds
-        };
-        let subject = subject_of(labels);
-        readings.push(Reading { kind: Kind::KeyExpiry, subject, value: left.div_euclid(86_400) });
+    text.lines().filter_map(|line| reading_of(line, now)).collect()
+}
+
+fn reading_of(line: &str, now: Timestamp) -> Option<Reading> {
+    let value = |text: &str| {
+        // Whole numbers are enough; a fraction is cut off, and what is none is no reading.
+        text.trim().split('.').next().and_then(|whole| whole.parse::<i64>().ok())
+    };
+    if let Some(rest) = line.strip_prefix(RELOAD_REFUSED) {
+        return Some(one(Kind::ReloadRefused, value(rest)?));
     }
-    readings
+    let (labels, ends) = line.strip_prefix(KEY_EXPIRES)?.rsplit_once(' ')?;
+    let left = value(ends)?.saturating_sub(now.as_ms().div_euclid(1000));
+    let subject = subject_of(labels);
+    Some(Reading { kind: Kind::KeyExpiry, subject, value: left.div_euclid(86_400) })
 }
 
 /// The values of the labels, joined: `{channel="a",key="b"}` is `a/b`.
@@ -165,15 +166,30 @@ fn seconds(ms: i64) -> f64 {
     std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64()
 }
 
-/// Shown by whoever keeps keys: seconds that are left, or the moment in seconds since 1970.
+/// Shown by whoever keeps keys: the moment in seconds since 1970.
 const KEY_EXPIRES: &str = "callgate_key_expires_seconds{";
 
-/// Thirty years: less is time that is left, more is a moment.
-const MOMENT_MIN: i64 = 946_080_000;
+/// Shown by whoever reloads.
+const RELOAD_REFUSED: &str = "callgate_reload_refused ";
 
 #[cfg(test)]
 mod tests {
-    use super::subject_of;
+    use callgate_core::time::Timestamp;
+
+    use super::{reading_of, subject_of};
+
+    #[test]
+    fn what_others_show_is_read() {
+        let now = Timestamp::from_ms(1_795_226_405_000);
+        let found = |line: &str| reading_of(line, now).map(|one| (one.condition(), one.value));
+        let key = "callgate_key_expires_seconds{channel=\"a\",key=\"b\"}";
+        let days = |days: i64| format!("{key} {}", 1_795_226_405 + days * 86_400 + 5);
+        assert_eq!(found(&days(13)), Some(("key-expiry:a/b".to_owned(), 13)));
+        assert_eq!(found(&days(-2)), Some(("key-expiry:a/b".to_owned(), -2)));
+        assert_eq!(found(&format!("{key} NaN")), None);
+        assert_eq!(found("callgate_reload_refused 1"), Some(("reload-refused".to_owned(), 1)));
+        assert_eq!(found("callgate_oldest_open_seconds 1"), None);
+    }
 
     #[test]
     fn labels_name_whose_key_it_is() {

@@ -27,27 +27,19 @@ impl Robots {
     /// # Errors
     /// The webhook, the field that is wrong, and what was expected.
     pub fn new(settings: &[WebhookSettings]) -> Result<Self, (String, &'static str, String)> {
-        let robots = Self::default();
-        robots.replace(settings)?;
-        Ok(robots)
-    }
-
-    /// Takes other webhooks in their place, all of them or, where one is wrong, none.
-    ///
-    /// # Errors
-    /// As for [`Robots::new`].
-    pub fn replace(
-        &self,
-        settings: &[WebhookSettings],
-    ) -> Result<(), (String, &'static str, String)> {
         let mut robots = BTreeMap::new();
         for one in settings {
             let robot = Robot::new(one.clone())
                 .map_err(|(field, problem)| (one.name.clone(), field, problem))?;
             robots.insert(one.name.clone(), Arc::new(robot));
         }
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(robots);
-        Ok(())
+        Ok(Self(Arc::new(RwLock::new(Arc::new(robots)))))
+    }
+
+    /// Takes the webhooks of another list in place of its own.
+    pub fn take_over(&self, other: &Self) {
+        let robots = other.current();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = robots;
     }
 
     /// Who is told of what.

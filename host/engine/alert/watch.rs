@@ -206,3 +206,6 @@ const FORGOTTEN_MS: i64 = 600_000;
 
 /// Spans of callbacks that one look counts at most.
 const SPANS_A_LOOK: usize = 12;
+
+#[cfg(test)]
+mod tests;

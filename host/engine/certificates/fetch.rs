@@ -3,11 +3,10 @@
 use callgate_core::gateway::inquiry::{Incoming, Stamp};
 use callgate_core::gateway::platform::{Admitted, HandedOut, Platform};
 
-use super::Settings;
 use crate::clock::Clock;
+use crate::engine::inquire;
 use crate::inbound::channel::Channel;
-use crate::outbound::address::Reach;
-use crate::outbound::client::{CallError, Caller, Endpoint};
+use crate::outbound::client::CallError;
 use crate::outbound::gateway;
 
 /// Why there is no answer to use.
@@ -24,14 +23,10 @@ impl Failed {
 
 /// Asks a channel's gateway; tells what may be used, where an answer was believed. Everything that
 /// is wrong is logged and counted.
-pub(super) async fn fetch(
-    channel: &Channel,
-    clock: &Clock,
-    settings: &Settings,
-) -> Option<Vec<Admitted>> {
+pub(super) async fn fetch(channel: &Channel, clock: &Clock) -> Option<Vec<Admitted>> {
     let name = channel.name.as_str();
     let asked = match channel.gateway.platform() {
-        Some(platform) => ask(platform, clock, settings).await,
+        Some(platform) => ask(channel, platform, clock).await,
         None => return None,
     };
     match asked {
@@ -64,14 +59,12 @@ pub(super) async fn fetch(
 }
 
 async fn ask(
+    channel: &Channel,
     platform: &dyn Platform,
     clock: &Clock,
-    settings: &Settings,
 ) -> Result<HandedOut, Failed> {
-    let reach = if settings.allow_private { Reach::Anywhere } else { Reach::Public };
-    let url = platform.base_url().parse().map_err(|_| Failed::unsendable("base_url is no URL"))?;
-    let timeout_ms = settings.fetch_timeout_ms;
-    let caller = Caller::new(Endpoint { url, reach, timeout_ms }).map_err(Failed::unsendable)?;
+    let timeout_ms = channel.ask.timeout_ms;
+    let (caller, _) = inquire::caller(channel).map_err(Failed::unsendable)?;
     let nonce = nonce().ok_or_else(|| Failed::unsendable("no randomness"))?;
     let stamp = Stamp { now: clock.now(), nonce: &nonce };
     let outgoing = platform.ask(stamp).map_err(Failed::unsendable)?;

@@ -38,13 +38,8 @@ pub struct Settings {
     /// After a question that came to nothing, and where a callback names a key that is not there:
     /// how long since the last question, in milliseconds.
     pub fetch_again_ms: i64,
-    /// How long a question may take, in milliseconds.
-    pub fetch_timeout_ms: u32,
     /// How often to look for what another host was handed, in milliseconds.
     pub look_ms: i64,
-    /// Whether gateways may be asked at private addresses and without TLS: for a gateway that is
-    /// played on one's own machine.
-    pub allow_private: bool,
 }
 
 impl Settings {
@@ -57,7 +52,6 @@ impl Settings {
             ("warn_before_days", i64::from(self.warn_before_days), 0, 3650),
             ("fetch_every_ms", self.fetch_every_ms, 1000, 7 * DAY_MS),
             ("fetch_again_ms", self.fetch_again_ms, 1000, DAY_MS),
-            ("fetch_timeout_ms", i64::from(self.fetch_timeout_ms), 100, 60_000),
             ("look_ms", self.look_ms, 100, 3_600_000),
         ] {
             if !(least..=most).contains(&found) {
@@ -161,7 +155,7 @@ impl Certificates {
         if !self.store.take_certificate_ask(&name, gaps, self.clock.now()).await? {
             return Ok(name);
         }
-        if let Some(admitted) = fetch::fetch(channel, &self.clock, &self.settings).await {
+        if let Some(admitted) = fetch::fetch(channel, &self.clock).await {
             let kept = admitted.iter().map(|one| PlatformCertificate {
                 channel: name.clone(),
                 serial: one.serial().to_owned(),

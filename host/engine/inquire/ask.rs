@@ -136,7 +136,15 @@ pub(super) async fn put(asker: &Asker, way: &Way, lease: &InquiryLease, pass: Pa
             notification.id = ids.first().map(String::as_str),
             "a gateway told on being asked"
         ),
-        _ => tracing::debug!(channel, order_no, duration_us, outcome, "a gateway was asked"),
+        Came::Fact(_, Receipt::Seen)
+        | Came::Pending
+        | Came::Unknown
+        | Came::Ill(_)
+        | Came::Denied(_)
+        | Came::NotStored
+        | Came::Impossible(_) => {
+            tracing::debug!(channel, order_no, duration_us, outcome, "a gateway was asked")
+        }
     }
     came
 }

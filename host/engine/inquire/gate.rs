@@ -195,7 +195,9 @@ mod tests {
         assert!(beside.iter().all(Option::is_some));
         drop((going, beside));
         for seed in 0..5 {
-            take(&gate, 0).into_iter().for_each(|pass| drop(pass.ill(seed, at(0))));
+            take(&gate, 0).into_iter().for_each(|pass| {
+                pass.ill(seed, at(0));
+            });
         }
         assert!(Gate::beside(&gate, at(500)).is_none());
         let probe = Gate::beside(&gate, at(2_000));

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use super::Settings;
 use super::feed::Feed;
 use super::follow::Reader;
-use super::front::{Allowed, Fronts};
+use super::front::{Allowed, Front, Fronts};
 use super::refusal::Refusal;
 use super::repair::Repair;
 use super::token::{Keys, Named, Pass};
@@ -67,12 +67,14 @@ async fn status(
     let fronts = desk.fronts.current();
     let front = fronts.get(&business);
     let allowed = Allowed::of(front, &headers);
-    let keys = front.map(|front| front.keys.clone()).unwrap_or_default();
-    drop(fronts);
     let asked = Asked::read(&uri, headers);
     let how = asked.as_ref().map_or("plain", Asked::how);
-    let answered = match asked {
-        Ok(asked) => desk.answer((business, order_no), &keys, asked).await,
+    let named = Named { business: &business, order_no: &order_no };
+    let admitted = asked.and_then(|asked| Ok((desk.admit(front, named, &asked)?, asked)));
+    // Nothing of it is held while the client waits.
+    drop(fronts);
+    let answered = match admitted {
+        Ok((pass, asked)) => desk.answer((business, order_no), pass, asked).await,
         Err(refusal) => Err(refusal),
     };
     let code = answered.as_ref().err().map_or("", |refusal| refusal.code());
@@ -157,15 +159,24 @@ fn milliseconds(text: &str) -> Result<u32, Refusal> {
 }
 
 impl Desk {
+    /// A business that is not known has no keys, like one that has none.
+    fn admit(
+        &self,
+        front: Option<&Front>,
+        named: Named<'_>,
+        asked: &Asked,
+    ) -> Result<Pass, Refusal> {
+        let nobody = Keys::default();
+        let keys = front.map_or(&nobody, |front| &front.keys);
+        keys.check(asked.token()?, named, (self.clock.now(), self.settings.token_max_s))
+    }
+
     async fn answer(
         &self,
         name: (String, String),
-        keys: &Keys,
+        pass: Pass,
         asked: Asked,
     ) -> Result<Response, Refusal> {
-        let named = Named { business: &name.0, order_no: &name.1 };
-        let lifetime = (self.clock.now(), self.settings.token_max_s);
-        let pass = keys.check(asked.token()?, named, lifetime)?;
         if asked.streams() {
             let (seat, told) = self.sit(name, pass).await?;
             let feed = Feed {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callgate_store::{KnownOrder, STANDINGS_MAX, Standing, Store, StoreError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -37,12 +38,13 @@ impl Reader {
     /// Where an order stands that is known by this name; `None` where there is none.
     pub(super) async fn standing(&self, name: &Name) -> Result<Option<Standing>, Refusal> {
         let (reply, answer) = oneshot::channel();
-        let asked = Asked { name: name.clone(), reply };
-        self.0.send(asked).await.map_err(|_| Refusal::Unavailable)?;
-        match answer.await {
-            Ok(Ok(standing)) => Ok(standing),
-            Ok(Err(())) | Err(_) => Err(Refusal::Unavailable),
-        }
+        let asking = async {
+            self.0.send(Asked { name: name.clone(), reply }).await.ok()?;
+            answer.await.ok()?.ok()
+        };
+        // A database that hangs must not hold who asks for ever.
+        let found = tokio::time::timeout(PATIENCE, asking).await;
+        found.ok().flatten().ok_or(Refusal::Unavailable)
     }
 }
 
@@ -82,6 +84,11 @@ pub(super) async fn follow(
     let poll_ms = i64::from(following.poll_ms);
     let mut next_look = clock.now().plus_ms(poll_ms);
     while !*stopped.borrow() {
+        // Looked at before waiting: however much this host decides, the others are heard.
+        if clock.now() >= next_look {
+            following.look_at_all(&mut trouble).await;
+            next_look = clock.now().plus_ms(poll_ms);
+        }
         tokio::select! {
             heard = finished.recv() => {
                 let Some(news) = following.announced(heard, &mut finished) else { return };
@@ -89,16 +96,7 @@ pub(super) async fn follow(
                     following.look(news, &mut trouble).await;
                 }
             }
-            () = clock.wait_until(next_look) => {
-                let watch = Stopwatch::start();
-                let all = following.waiting.all_known();
-                if !all.is_empty() {
-                    following.look(all, &mut trouble).await;
-                    metrics::histogram!("callgate_status_look_seconds")
-                        .record(watch.elapsed().as_secs_f64());
-                }
-                next_look = clock.now().plus_ms(poll_ms);
-            }
+            () = clock.wait_until(next_look) => {}
             () = told_to_stop(&mut stopped) => return,
         }
     }
@@ -121,6 +119,17 @@ impl Following {
         let names: BTreeSet<Arc<Name>> =
             std::iter::once(first).chain(rest).filter_map(|one| one.order).collect();
         Some(names.iter().filter_map(|name| self.waiting.known(name)).collect())
+    }
+
+    /// Looks at every order that somebody waits for.
+    async fn look_at_all(&self, trouble: &mut Trouble) {
+        let watch = Stopwatch::start();
+        let all = self.waiting.all_known();
+        if !all.is_empty() {
+            self.look(all, trouble).await;
+            metrics::histogram!("callgate_status_look_seconds")
+                .record(watch.elapsed().as_secs_f64());
+        }
     }
 
     /// Looks at these orders and tells what changed.
@@ -161,6 +170,9 @@ impl Trouble {
         }
     }
 }
+
+/// How long a first look may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// First looks that share a statement.
 const TOGETHER_MAX: usize = 256;

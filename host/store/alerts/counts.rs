@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection, AnyPool, Row as _};
 
 use super::notices;
 use crate::error::{Fault, StoreError};
+use crate::sql::{Connection, Pool, query};
 use crate::store::Store;
 
 use super::AlertWork;
@@ -55,18 +55,15 @@ impl Store {
 }
 
 /// The next span that is past and was not counted.
-async fn span_to_count(pool: &AnyPool, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+async fn span_to_count(pool: &Pool, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     let floor = |ms: i64| ms.div_euclid(COUNT_SPAN_MS).saturating_mul(COUNT_SPAN_MS);
-    let row = sqlx::query::<Any>("select max(from_ms) as last from callback_counts")
-        .fetch_one(pool)
-        .await?;
+    let row = query("select max(from_ms) as last from callback_counts").fetch_one(pool).await?;
     let earliest = floor(now.plus_ms(-KEPT_MS).as_ms()).saturating_add(COUNT_SPAN_MS);
     let from = match row.try_get::<Option<i64>, _>("last")? {
         Some(last) => last.saturating_add(COUNT_SPAN_MS),
         None => {
-            let row = sqlx::query::<Any>("select min(received_at_ms) as first from inbox")
-                .fetch_one(pool)
-                .await?;
+            let row =
+                query("select min(received_at_ms) as first from inbox").fetch_one(pool).await?;
             row.try_get::<Option<i64>, _>("first")?.map_or(floor(now.as_ms()), floor)
         }
     };
@@ -78,8 +75,8 @@ async fn span_to_count(pool: &AnyPool, now: Timestamp) -> Result<Option<Timestam
 
 /// The callbacks of one span by channel. What was learned by asking is none, and the parts of a
 /// combined callback are one.
-async fn of_span(pool: &AnyPool, from: Timestamp) -> Result<Vec<(String, i64)>, StoreError> {
-    let rows = sqlx::query::<Any>(
+async fn of_span(pool: &Pool, from: Timestamp) -> Result<Vec<(String, i64)>, StoreError> {
+    let rows = query(
         "select channel, cast(count(*) as bigint) as callbacks from inbox \
          where received_at_ms >= $1 and received_at_ms < $2 and part = 0 \
          and delivery_key not like 'query:%' group by channel",
@@ -92,14 +89,14 @@ async fn of_span(pool: &AnyPool, from: Timestamp) -> Result<Vec<(String, i64)>, 
 }
 
 pub(super) async fn write(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     span: &Span,
     now: Timestamp,
 ) -> Result<(), Fault> {
     let sum = span.by_channel.iter().map(|(_, count)| *count).fold(0, i64::saturating_add);
     let rows = span.by_channel.iter().map(|(channel, count)| (channel.as_str(), *count));
     for (channel, count) in rows.chain([("", sum)]) {
-        sqlx::query::<Any>(
+        query(
             "insert into callback_counts (from_ms, channel, callbacks) values ($1, $2, $3) \
              on conflict (from_ms, channel) do nothing",
         )
@@ -109,7 +106,7 @@ pub(super) async fn write(
         .execute(&mut *connection)
         .await?;
     }
-    sqlx::query::<Any>("delete from callback_counts where from_ms < $1")
+    query("delete from callback_counts where from_ms < $1")
         .bind(now.plus_ms(-KEPT_MS).as_ms())
         .execute(&mut *connection)
         .await?;
@@ -117,10 +114,10 @@ pub(super) async fn write(
 }
 
 async fn counted(
-    pool: &AnyPool,
+    pool: &Pool,
     (from, to): (Timestamp, Timestamp),
 ) -> Result<CountedSpan, StoreError> {
-    let rows = sqlx::query::<Any>(
+    let rows = query(
         "select channel, cast(sum(callbacks) as bigint) as callbacks, \
          cast(count(*) as bigint) as spans from callback_counts \
          where from_ms >= $1 and from_ms < $2 group by channel",

@@ -2,15 +2,15 @@
 
 use callgate_core::outcome::Reason;
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection, AnyPool, Row as _};
 
 use super::{AlertStep, DueNotice, Notice, NoticeClaim, NoticeEnd, WebhookStanding};
 use crate::error::{Fault, StoreError};
+use crate::sql::{Connection, Pool, query};
 
 /// Writes a notice for everybody who wants to hear it. What they did not hear yet of the same
 /// condition is replaced: the newest says it all.
 pub(super) async fn write(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     (said, ids): (&AlertStep, &mut std::slice::Iter<'_, String>),
     notice: &Notice,
 ) -> Result<(), Fault> {
@@ -21,13 +21,13 @@ pub(super) async fn write(
             continue;
         }
         let Some(id) = ids.next() else { break };
-        sqlx::query::<Any>(REPLACE)
+        query(REPLACE)
             .bind(webhook.as_str())
             .bind(notice.condition.as_str())
             .bind(notice.at.as_ms())
             .execute(&mut *connection)
             .await?;
-        sqlx::query::<Any>(WRITE)
+        query(WRITE)
             .bind(id.as_str())
             .bind(webhook.as_str())
             .bind(notice.condition.as_str())
@@ -41,12 +41,12 @@ pub(super) async fn write(
 
 /// Takes the oldest one that is due, where the webhook may hear another one.
 pub(super) async fn take(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     claim: &NoticeClaim,
     now: Timestamp,
 ) -> Result<Option<DueNotice>, Fault> {
     let webhook = claim.webhook.as_str();
-    let heard: i64 = sqlx::query::<Any>(HEARD)
+    let heard: i64 = query(HEARD)
         .bind(webhook)
         .bind(now.plus_ms(-MINUTE_MS).as_ms())
         .bind(now.as_ms())
@@ -57,7 +57,7 @@ pub(super) async fn take(
     if heard >= i64::from(claim.per_minute) {
         return Ok(None);
     }
-    let row = sqlx::query::<Any>(TAKE)
+    let row = query(TAKE)
         .bind(webhook)
         .bind(now.as_ms())
         .bind(claim.owner.as_str())
@@ -73,7 +73,7 @@ pub(super) async fn take(
 
 /// Ends an attempt; whoever has no right to it any more changes nothing.
 pub(super) async fn end(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     (id, owner, attempt): (&str, &str, i64),
     end: &NoticeEnd,
     now: Timestamp,
@@ -82,7 +82,7 @@ pub(super) async fn end(
         NoticeEnd::Sent => (Some(now.as_ms()), None, None),
         NoticeEnd::Failed(reason, due_at) => (None, due_at.map(Timestamp::as_ms), Some(reason)),
     };
-    sqlx::query::<Any>(END)
+    query(END)
         .bind(id)
         .bind(owner)
         .bind(attempt)
@@ -96,8 +96,8 @@ pub(super) async fn end(
 }
 
 /// When the next one is due.
-pub(super) async fn next(pool: &AnyPool, webhook: &str) -> Result<Option<Timestamp>, StoreError> {
-    let row = sqlx::query::<Any>(
+pub(super) async fn next(pool: &Pool, webhook: &str) -> Result<Option<Timestamp>, StoreError> {
+    let row = query(
         "select min(due_at_ms) as due_at from alert_notices \
          where webhook = $1 and due_at_ms is not null",
     )
@@ -108,9 +108,9 @@ pub(super) async fn next(pool: &AnyPool, webhook: &str) -> Result<Option<Timesta
 }
 
 /// How it stands with a webhook.
-pub(super) async fn standing(pool: &AnyPool, webhook: &str) -> Result<WebhookStanding, StoreError> {
-    let row = sqlx::query::<Any>(STANDING).bind(webhook).fetch_one(pool).await?;
-    let failed = sqlx::query::<Any>(FAILED).bind(webhook).fetch_optional(pool).await?;
+pub(super) async fn standing(pool: &Pool, webhook: &str) -> Result<WebhookStanding, StoreError> {
+    let row = query(STANDING).bind(webhook).fetch_one(pool).await?;
+    let failed = query(FAILED).bind(webhook).fetch_optional(pool).await?;
     let failed = failed.map(|row| {
         let (code, text): (String, String) =
             (row.try_get("reason_code")?, row.try_get("reason_text")?);
@@ -125,13 +125,13 @@ pub(super) async fn standing(pool: &AnyPool, webhook: &str) -> Result<WebhookSta
 }
 
 /// Forgets what nobody asks for any more.
-pub(super) async fn forget(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Fault> {
+pub(super) async fn forget(connection: &mut Connection, now: Timestamp) -> Result<(), Fault> {
     for (sql, age_ms) in [
         ("delete from alert_notices where created_at_ms < $1", REMEMBERED_MS),
         ("delete from alerts where cleared_at_ms < $1", CLEARED_MS),
     ] {
         let before = now.plus_ms(-age_ms).as_ms();
-        sqlx::query::<Any>(sql).bind(before).execute(&mut *connection).await?;
+        query(sql).bind(before).execute(&mut *connection).await?;
     }
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! A step of one host: what it sees is raised, what it sees no more is cleared.
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection, Row as _};
 
 use super::{AlertStep, AlertStepped, Notice, OpenAlert, Raised, SeenAlert, Turn, notices};
 use crate::error::Fault;
+use crate::sql::{Connection, query};
 
 /// Raises and clears; `ids` are for the notices.
 pub(super) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     (said, ids): (&AlertStep, &[String]),
     now: Timestamp,
 ) -> Result<AlertStepped, Fault> {
@@ -31,14 +31,11 @@ pub(super) async fn run(
 }
 
 async fn raise(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     (said, seen): (&AlertStep, &SeenAlert),
     now: Timestamp,
 ) -> Result<(Raised, Option<Notice>), Fault> {
-    let row = sqlx::query::<Any>(ONE)
-        .bind(seen.condition.as_str())
-        .fetch_optional(&mut *connection)
-        .await?;
+    let row = query(ONE).bind(seen.condition.as_str()).fetch_optional(&mut *connection).await?;
     let told = |turn, raised_at| Notice {
         turn,
         condition: seen.condition.clone(),
@@ -64,7 +61,7 @@ async fn raise(
         return Ok((Raised::Elsewhere, None));
     }
     let again = now.ms_since(open.told_at) >= said.repeat_ms;
-    sqlx::query::<Any>(HOLD)
+    query(HOLD)
         .bind(seen.condition.as_str())
         .bind(said.owner.as_str())
         .bind(now.plus_ms(said.lease_ms).as_ms())
@@ -79,11 +76,11 @@ async fn raise(
 }
 
 async fn put(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     (said, seen): (&AlertStep, &SeenAlert),
     now: Timestamp,
 ) -> Result<(), Fault> {
-    sqlx::query::<Any>(PUT)
+    query(PUT)
         .bind(seen.condition.as_str())
         .bind(seen.severity.as_str())
         .bind(seen.summary.as_str())
@@ -98,11 +95,11 @@ async fn put(
 
 /// Clears a condition that this host has, or that nobody has any more.
 async fn clear(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     (said, condition): (&AlertStep, &str),
     now: Timestamp,
 ) -> Result<Option<Notice>, Fault> {
-    let row = sqlx::query::<Any>(CLEAR)
+    let row = query(CLEAR)
         .bind(condition)
         .bind(said.owner.as_str())
         .bind(now.as_ms())

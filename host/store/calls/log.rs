@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use callgate_core::time::Timestamp;
-use sqlx::{AnyConnection, Row};
 
 use super::{CallBegun, CallEnd, CallKept, EndedCall, NewCall, StoredCall, columns};
 use crate::batch::{Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
+use crate::sql::Connection;
 
 /// A beginning or an end, on its way.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) enum Called {
 
 /// Begins and ends calls: a constant number of statements for any number of them.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     group: &[Calling],
 ) -> Result<Vec<Called>, Fault> {
@@ -57,7 +57,7 @@ struct Standing {
 
 /// One answer for each beginning of the group, in their order.
 async fn begin(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     group: &[Calling],
 ) -> Result<Vec<CallBegun>, Fault> {
@@ -102,7 +102,7 @@ async fn begin(
 
 /// Reads and locks the notifications, in the order in which everybody locks them.
 async fn look(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     wanted: &[(&NewCall, Timestamp)],
 ) -> Result<Standing, Fault> {
@@ -147,7 +147,7 @@ fn cells(call: &NewCall, (seq, tries, key): (i64, i64, &str), now: Timestamp) ->
 
 /// Writes the ends of a group; which of them were kept.
 async fn end_all(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     group: &[Calling],
 ) -> Result<HashSet<(String, String, i64)>, Fault> {
     let mut rows = Vec::new();

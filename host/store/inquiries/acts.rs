@@ -1,7 +1,6 @@
 //! [`Store`]'s methods for inquiries.
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AssertSqlSafe};
 
 use super::{
     BeginInquiry, COLUMNS, ClaimInquiries, ClaimedInquiries, Inquired, Inquiring, InquiryBegun,
@@ -9,6 +8,7 @@ use super::{
 };
 use crate::error::StoreError;
 use crate::group::Operation;
+use crate::sql::query;
 use crate::store::Store;
 
 /// Questions to gateways.
@@ -97,7 +97,7 @@ impl Store {
             "select {COLUMNS} from inquiries t where t.business = $1 and t.order_no = $2 \
              order by t.channel, t.number, t.refund_no limit {SHOWN}"
         );
-        let look = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(business).bind(order_no);
+        let look = query(sql).bind(business).bind(order_no);
         let rows = look.fetch_all(self.readers()).await?;
         Ok(rows.iter().map(StoredInquiry::read).collect::<Result<_, _>>()?)
     }

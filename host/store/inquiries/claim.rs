@@ -2,8 +2,6 @@
 
 use callgate_core::asking::{Bucket, Rate};
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
 use super::open;
 use super::{
@@ -13,10 +11,11 @@ use super::{
 use crate::batch::{self, Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Blame, Fault};
+use crate::sql::{Connection, Row, query};
 
 /// Leases what is due, as far as the channel's bucket goes; ends what was heard of.
 pub(super) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     claim: &ClaimInquiries,
     now: Timestamp,
@@ -70,7 +69,7 @@ struct Due {
 }
 
 impl Due {
-    fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
+    fn read(row: &Row) -> Result<Self, sqlx::Error> {
         Ok(Self {
             key: InquiryKey::read(row)?,
             asked: row.try_get("asked")?,
@@ -93,11 +92,11 @@ impl Due {
 }
 
 async fn due(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     claim: &ClaimInquiries,
     now: Timestamp,
-) -> Result<Vec<AnyRow>, sqlx::Error> {
+) -> Result<Vec<Row>, sqlx::Error> {
     let lock = dialect.lock(Lock::Free);
     let sql = format!(
         "select {COLUMNS}, case when {HEARD} then cast(1 as bigint) else cast(0 as bigint) end \
@@ -106,25 +105,25 @@ async fn due(
          order by t.due_at_ms limit {LOOKED_AT}{lock}"
     );
     batch::count();
-    let look = sqlx::query::<Any>(AssertSqlSafe(sql));
+    let look = query(sql);
     look.bind(claim.channel.as_str()).bind(now.as_ms()).fetch_all(&mut *connection).await
 }
 
 /// When the schedule asks next on a channel.
 async fn next(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     channel: &str,
 ) -> Result<Option<Timestamp>, sqlx::Error> {
     let sql = "select min(t.due_at_ms) as due from inquiries t where t.channel = $1 \
                and t.due_at_ms is not null";
     batch::count();
-    let row = sqlx::query::<Any>(sql).bind(channel).fetch_one(&mut *connection).await?;
+    let row = query(sql).bind(channel).fetch_one(&mut *connection).await?;
     Ok(row.try_get::<Option<i64>, _>("due")?.map(Timestamp::from_ms))
 }
 
 /// Begins a question out of turn.
 pub(super) async fn begin(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     begin: &BeginInquiry,
     now: Timestamp,
@@ -138,7 +137,7 @@ pub(super) async fn begin(
         dialect.lock(Lock::Update)
     );
     batch::count();
-    let look = sqlx::query::<Any>(AssertSqlSafe(sql))
+    let look = query(sql)
         .bind(key.business.as_str())
         .bind(key.order_no.as_str())
         .bind(key.channel.as_str())
@@ -175,7 +174,7 @@ pub(super) async fn begin(
 
 /// The channel's bucket as it is now, locked.
 async fn bucket(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     (channel, rate): (&str, Rate),
     now: Timestamp,
@@ -186,7 +185,7 @@ async fn bucket(
     let lock = dialect.lock(Lock::Update);
     let sql = format!("select t.level, t.at_ms from inquiry_rates t where t.channel = $1{lock}");
     batch::count();
-    let look = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(channel);
+    let look = query(sql).bind(channel);
     let row = look.fetch_one(&mut *connection).await?;
     let found =
         Bucket { level: row.try_get("level")?, at: Timestamp::from_ms(row.try_get("at_ms")?) };
@@ -194,7 +193,7 @@ async fn bucket(
 }
 
 async fn keep(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     channel: &str,
     bucket: Bucket,
 ) -> Result<(), sqlx::Error> {

@@ -1,16 +1,16 @@
 //! What came of a question, and forgetting those that are long over.
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
 use super::claim::with;
 use super::{InquiryEnd, InquiryKey};
 use crate::batch::{self, Cell, Statement, fetch};
 use crate::error::Fault;
+use crate::sql::{Connection, query};
 
 /// Ends a question for who holds it.
 pub(super) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     end: &InquiryEnd,
     now: Timestamp,
 ) -> Result<bool, Fault> {
@@ -28,17 +28,14 @@ pub(super) async fn run(
 }
 
 /// Removes a few that were over before a moment.
-pub(super) async fn forget(
-    connection: &mut AnyConnection,
-    before: Timestamp,
-) -> Result<usize, Fault> {
+pub(super) async fn forget(connection: &mut Connection, before: Timestamp) -> Result<usize, Fault> {
     let sql = format!(
         "select t.business, t.order_no, t.channel, t.number, t.refund_no from inquiries t \
          where t.closed_at_ms is not null and t.closed_at_ms < $1 \
          order by t.closed_at_ms limit {FORGOTTEN_AT_ONCE}"
     );
     batch::count();
-    let look = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(before.as_ms());
+    let look = query(sql).bind(before.as_ms());
     let rows = look.fetch_all(&mut *connection).await?;
     let mut keys = Vec::with_capacity(rows.len());
     for row in &rows {

@@ -1,16 +1,16 @@
 //! How inquiries begin.
 
 use callgate_core::time::Timestamp;
-use sqlx::AnyConnection;
 
 use super::NewInquiry;
 use super::claim::with;
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::Fault;
+use crate::sql::Connection;
 
 /// Writes inquiries down that are not there yet; tells how many.
 pub(crate) async fn new(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     new: &[NewInquiry],
     now: Timestamp,
 ) -> Result<usize, Fault> {
@@ -19,7 +19,7 @@ pub(crate) async fn new(
 
 /// The same, and begins anew what is over.
 pub(super) async fn again(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     new: &[NewInquiry],
     now: Timestamp,
 ) -> Result<usize, Fault> {
@@ -27,7 +27,7 @@ pub(super) async fn again(
 }
 
 async fn write(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     (statement, new): (Statement, &[NewInquiry]),
     now: Timestamp,
 ) -> Result<usize, Fault> {

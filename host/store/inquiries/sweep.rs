@@ -2,11 +2,11 @@
 //! know how: looked through page by page, along the primary key, from where the last page ended.
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection, AnyPool, Row};
 
 use super::{Inquiring, InquiryKey, NewInquiry, open};
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::{Fault, StoreError};
+use crate::sql::{Connection, Pool, query};
 use crate::store::Store;
 
 /// A look at the next page of a business's orders.
@@ -79,7 +79,7 @@ impl Store {
 
 /// Writes a page down, unless another host did.
 pub(super) async fn write(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     page: &Page,
     now: Timestamp,
 ) -> Result<usize, Fault> {
@@ -104,9 +104,9 @@ pub(super) async fn write(
     if won.is_empty() { Ok(0) } else { open::new(connection, &page.rows, now).await }
 }
 
-async fn place(pool: &AnyPool, business: &str) -> Result<Option<Place>, StoreError> {
+async fn place(pool: &Pool, business: &str) -> Result<Option<Place>, StoreError> {
     let sql = "select wish, after_key, finished_at_ms from inquiry_sweeps where business = $1";
-    let row = sqlx::query::<Any>(sql).bind(business).fetch_optional(pool).await?;
+    let row = query(sql).bind(business).fetch_optional(pool).await?;
     row.map(|row| {
         Ok(Place {
             wish: row.try_get("wish")?,
@@ -124,14 +124,10 @@ struct Order {
     created_at: Timestamp,
 }
 
-async fn page(
-    pool: &AnyPool,
-    sweep: &SweepInquiries,
-    after: &str,
-) -> Result<Vec<Order>, StoreError> {
+async fn page(pool: &Pool, sweep: &SweepInquiries, after: &str) -> Result<Vec<Order>, StoreError> {
     let sql = "select t.key, t.channel, t.created_at_ms from documents t where t.business = $1 \
                and t.collection = 'orders' and t.key > $2 order by t.key limit $3";
-    let look = sqlx::query::<Any>(sql).bind(sweep.business.as_str()).bind(after).bind(sweep.limit);
+    let look = query(sql).bind(sweep.business.as_str()).bind(after).bind(sweep.limit);
     let rows = look.fetch_all(pool).await?;
     rows.iter()
         .map(|row| {
@@ -146,7 +142,7 @@ async fn page(
 
 /// What is to be asked about the orders of a page: of those that are young and never moved.
 async fn questions(
-    pool: &AnyPool,
+    pool: &Pool,
     sweep: &SweepInquiries,
     orders: &[Order],
     now: Timestamp,

@@ -2,12 +2,12 @@
 
 use callgate_core::canary::{Share, percent};
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 
 use super::{Activation, Canary, PluginAct, PluginActed, PluginInstruction, Rollout, rows};
 use crate::audit::{self, AuditEntry};
 use crate::dialect::{Dialect, Lock};
 use crate::error::{Fault, StoreError};
+use crate::sql::{Connection, query};
 
 /// Holds what an act says against its bounds.
 pub(super) fn check(act: &PluginAct) -> Result<(), StoreError> {
@@ -27,18 +27,18 @@ pub(super) fn check(act: &PluginAct) -> Result<(), StoreError> {
 }
 
 /// Takes the turn to act, and tells the revision.
-pub(super) async fn lock(connection: &mut AnyConnection, dialect: Dialect) -> Result<i64, Fault> {
+pub(super) async fn lock(connection: &mut Connection, dialect: Dialect) -> Result<i64, Fault> {
     let end = dialect.lock(Lock::Update);
     let sql = format!("select t.revision from plugin_revision t where t.id = 1{end}");
-    let row = sqlx::query::<Any>(AssertSqlSafe(sql)).fetch_one(connection).await?;
+    let row = query(sql).fetch_one(connection).await?;
     Ok(row.try_get("revision")?)
 }
 
 /// Moves the revision on by one.
-pub(super) async fn advance(connection: &mut AnyConnection, seen: i64) -> Result<i64, Fault> {
+pub(super) async fn advance(connection: &mut Connection, seen: i64) -> Result<i64, Fault> {
     let next = seen.saturating_add(1);
     let sql = "update plugin_revision set revision = $1 where id = 1";
-    sqlx::query::<Any>(sql).bind(next).execute(connection).await?;
+    query(sql).bind(next).execute(connection).await?;
     Ok(next)
 }
 
@@ -58,7 +58,7 @@ enum No {
 }
 
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     (instruction, entry): (&PluginInstruction, &AuditEntry),
 ) -> Result<PluginActed, Fault> {
@@ -86,7 +86,7 @@ pub(crate) async fn run(
 }
 
 async fn next(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     now: Option<&Rollout>,
     (instruction, entry): (&PluginInstruction, &AuditEntry),
     seen: i64,
@@ -190,7 +190,7 @@ fn activated(
 
 /// Why a version cannot be put in force, if it cannot.
 async fn unusable(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     name: &str,
     version: &str,
 ) -> Result<Option<No>, Fault> {
@@ -203,7 +203,7 @@ async fn unusable(
 }
 
 async fn retire(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     (now, version, seen): (Option<Rollout>, &str, i64),
     (instruction, entry): (&PluginInstruction, &AuditEntry),
 ) -> Result<PluginActed, Fault> {
@@ -223,7 +223,7 @@ async fn retire(
         return refused(format!("version {version} is on trial as a canary: stop it first"));
     }
     let sql = "update plugin_versions set retired_at_ms = $3 where name = $1 and version = $2";
-    let query = sqlx::query::<Any>(sql).bind(name).bind(version).bind(entry.at.as_ms());
+    let query = query(sql).bind(name).bind(version).bind(entry.at.as_ms());
     query.execute(&mut *connection).await?;
     let told = format!("{version} must not be activated any more");
     let result = told.clone();
@@ -240,14 +240,14 @@ async fn retire(
 
 /// Writes how a plugin stands now, and moves the revision on.
 pub(super) async fn save(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     (name, seen): (&str, i64),
     next: Next,
     now: Timestamp,
 ) -> Result<(), Fault> {
     let revision = advance(connection, seen).await?;
     if let (Some(active), Some(before)) = (&next.active, &next.replaces) {
-        sqlx::query::<Any>(
+        query(
             "insert into plugin_activations (id, name, version, config, before_id, at_ms, who) \
              values ($1, $2, $3, $4, $5, $6, $7)",
         )
@@ -263,7 +263,7 @@ pub(super) async fn save(
     }
     let canary = next.canary.as_ref();
     let orders = canary.map(|one| serde_json::json!(one.share.orders).to_string());
-    sqlx::query::<Any>(SAVE)
+    query(SAVE)
         .bind(name)
         .bind(revision)
         .bind(next.active.as_ref().map(|active| active.id.as_str()))

@@ -2,17 +2,17 @@
 //! hosts say of themselves.
 
 use callgate_core::canary::Runs;
-use sqlx::{Any, AnyConnection, Row};
 
 use super::act::{self, Next};
 use super::{CountedRuns, Crossed, HostReport, Rollout, rows};
 use crate::audit::{self, AuditEntry};
 use crate::dialect::Dialect;
 use crate::error::{Fault, StoreError};
+use crate::sql::{Connection, query};
 
 /// Adds runs, and ends the canaries that crossed their budget by them.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     (counted, entries): (&[CountedRuns], &[AuditEntry]),
 ) -> Result<Vec<Crossed>, Fault> {
@@ -45,7 +45,7 @@ pub(crate) async fn run(
 /// Holds the whole trial and its last minutes against the budget: a version that goes bad late
 /// must not live on what it did well before.
 async fn judged(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     (now, round): (&Rollout, i64),
     minute: i64,
 ) -> Result<Option<String>, Fault> {
@@ -60,12 +60,12 @@ async fn judged(
 }
 
 async fn add(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     one: &CountedRuns,
     (role, minute): (&str, i64),
     runs: Runs,
 ) -> Result<(), Fault> {
-    sqlx::query::<Any>(
+    query(
         "insert into plugin_runs (name, round, role, minute, total, failed) \
          values ($1, $2, $3, $4, $5, $6) on conflict (name, round, role, minute) do update set \
          total = plugin_runs.total + excluded.total, \
@@ -84,11 +84,11 @@ async fn add(
 
 /// The runs of a trial from a minute on: the active version's, then the canary's.
 pub(super) async fn sum(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     (name, round): (&str, i64),
     from: i64,
 ) -> Result<(Runs, Runs), StoreError> {
-    let rows = sqlx::query::<Any>(
+    let rows = query(
         "select role, cast(sum(total) as bigint) as total, cast(sum(failed) as bigint) as failed \
          from plugin_runs where name = $1 and round = $2 and minute >= $3 group by role",
     )
@@ -109,15 +109,12 @@ pub(super) async fn sum(
 }
 
 /// Writes down what a host has in force, and forgets hosts that said nothing for a day.
-pub(crate) async fn report(
-    connection: &mut AnyConnection,
-    report: &HostReport,
-) -> Result<(), Fault> {
-    sqlx::query::<Any>("delete from plugin_hosts where seen_at_ms < $1")
+pub(crate) async fn report(connection: &mut Connection, report: &HostReport) -> Result<(), Fault> {
+    query("delete from plugin_hosts where seen_at_ms < $1")
         .bind(report.seen_at.as_ms().saturating_sub(FORGOTTEN_MS))
         .execute(&mut *connection)
         .await?;
-    sqlx::query::<Any>(
+    query(
         "insert into plugin_hosts (host, machine, revision, report, seen_at_ms) \
          values ($1, $2, $3, $4, $5) on conflict (host) do update set \
          machine = excluded.machine, revision = excluded.revision, report = excluded.report, \
@@ -133,9 +130,9 @@ pub(crate) async fn report(
     Ok(())
 }
 
-pub(crate) async fn leave(connection: &mut AnyConnection, host: &str) -> Result<(), Fault> {
+pub(crate) async fn leave(connection: &mut Connection, host: &str) -> Result<(), Fault> {
     let sql = "delete from plugin_hosts where host = $1";
-    sqlx::query::<Any>(sql).bind(host).execute(connection).await?;
+    query(sql).bind(host).execute(connection).await?;
     Ok(())
 }
 

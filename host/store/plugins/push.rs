@@ -1,15 +1,15 @@
 //! A push: a version is stored once, and never changes.
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection};
 
 use super::{NewVersion, PluginVersion, Pushed, act, rows};
 use crate::audit::{self, AuditEntry};
 use crate::dialect::Dialect;
 use crate::error::Fault;
+use crate::sql::{Connection, query};
 
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     (new, entry): (&NewVersion, &AuditEntry),
 ) -> Result<Pushed, Fault> {
@@ -25,7 +25,7 @@ pub(crate) async fn run(
     if known.manifest == new.manifest {
         return Ok(Pushed::Known(known));
     }
-    sqlx::query::<Any>(
+    query(
         "update plugin_versions set manifest = $3, signed_by = $4 where name = $1 and version = $2",
     )
     .bind(new.name.as_str())
@@ -42,11 +42,11 @@ pub(crate) async fn run(
 }
 
 async fn insert(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     new: &NewVersion,
     now: Timestamp,
 ) -> Result<PluginVersion, Fault> {
-    sqlx::query::<Any>(
+    query(
         "insert into components (sha256, bytes, added_at_ms) values ($1, $2, $3) \
          on conflict (sha256) do nothing",
     )
@@ -67,7 +67,7 @@ async fn insert(
         pushed_by: new.who.clone(),
         retired_at: None,
     };
-    sqlx::query::<Any>(
+    query(
         "insert into plugin_versions (name, version, sha256, size, manifest, manifest_sha256, \
          signed_by, pushed_at_ms, pushed_by) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
@@ -86,7 +86,7 @@ async fn insert(
 }
 
 async fn tell(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     entry: &AuditEntry,
     result: String,
 ) -> Result<(), Fault> {

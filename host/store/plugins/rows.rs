@@ -4,27 +4,26 @@ use std::collections::HashMap;
 
 use callgate_core::canary::{Budget, Share};
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
 
 use super::{Activation, Canary, HostReport, PluginVersion, Rollout};
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::StoreError;
+use crate::sql::{Connection, Pool, Row, query};
 
-pub(super) async fn revision(pool: &AnyPool) -> Result<i64, StoreError> {
+pub(super) async fn revision(pool: &Pool) -> Result<i64, StoreError> {
     let sql = "select revision from plugin_revision where id = 1";
-    Ok(sqlx::query::<Any>(sql).fetch_one(pool).await?.try_get("revision")?)
+    Ok(query(sql).fetch_one(pool).await?.try_get("revision")?)
 }
 
 /// All rollouts, or that of one plugin.
 pub(super) async fn rollouts(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     name: Option<&str>,
 ) -> Result<Vec<Rollout>, StoreError> {
     // Both find their rows by the key of the table; no name is empty.
     let only = if name.is_some() { "t.name = $1" } else { "t.name > $1" };
     let sql = format!("select {ROLLOUT} from plugin_rollouts t where {only} order by t.name");
-    let query = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(name.unwrap_or_default());
+    let query = query(sql).bind(name.unwrap_or_default());
     let rows = query.fetch_all(&mut *connection).await?;
     let ids = rows.iter().map(|row| row.try_get("active_id")).collect::<Result<Vec<_>, _>>()?;
     let active = activations(connection, &ids).await?;
@@ -40,7 +39,7 @@ pub(super) async fn rollouts(
         before = activations(connection, &ids).await?;
     }
     let ends = active.into_iter().zip(before);
-    let read = |(row, (active, before)): (&AnyRow, (Option<Stored>, Option<Stored>))| {
+    let read = |(row, (active, before)): (&Row, (Option<Stored>, Option<Stored>))| {
         Ok(Rollout {
             name: row.try_get("name")?,
             revision: row.try_get("revision")?,
@@ -69,7 +68,7 @@ impl Stored {
 
 /// Activations by their ids, each in its place.
 async fn activations(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     ids: &[Option<String>],
 ) -> Result<Vec<Option<Stored>>, StoreError> {
     let wanted: Vec<[Cell; 1]> = ids.iter().flatten().map(|id| [id.as_str().into()]).collect();
@@ -90,7 +89,7 @@ async fn activations(
     Ok(ids.iter().map(|id| found.get(id.as_deref()?).cloned()).collect())
 }
 
-fn canary(row: &AnyRow) -> Result<Option<Canary>, StoreError> {
+fn canary(row: &Row) -> Result<Option<Canary>, StoreError> {
     let Some(version) = row.try_get::<Option<String>, _>("canary_version")? else {
         return Ok(None);
     };
@@ -112,27 +111,27 @@ fn canary(row: &AnyRow) -> Result<Option<Canary>, StoreError> {
     }))
 }
 
-pub(super) async fn versions(pool: &AnyPool) -> Result<Vec<PluginVersion>, StoreError> {
+pub(super) async fn versions(pool: &Pool) -> Result<Vec<PluginVersion>, StoreError> {
     let sql = format!(
         "select {VERSION} from plugin_versions t where t.name > '' order by t.name, t.pushed_at_ms desc, t.version \
          limit {VERSIONS_MAX}"
     );
-    let rows = sqlx::query::<Any>(AssertSqlSafe(sql)).fetch_all(pool).await?;
+    let rows = query(sql).fetch_all(pool).await?;
     rows.iter().map(read_version).collect()
 }
 
 pub(super) async fn version(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     name: &str,
     version: &str,
 ) -> Result<Option<PluginVersion>, StoreError> {
     let sql =
         format!("select {VERSION} from plugin_versions t where t.name = $1 and t.version = $2");
-    let query = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(name).bind(version);
+    let query = query(sql).bind(name).bind(version);
     query.fetch_optional(connection).await?.as_ref().map(read_version).transpose()
 }
 
-fn read_version(row: &AnyRow) -> Result<PluginVersion, StoreError> {
+fn read_version(row: &Row) -> Result<PluginVersion, StoreError> {
     let retired_at: Option<i64> = row.try_get("retired_at_ms")?;
     Ok(PluginVersion {
         name: row.try_get("name")?,
@@ -148,16 +147,16 @@ fn read_version(row: &AnyRow) -> Result<PluginVersion, StoreError> {
     })
 }
 
-pub(super) async fn component(pool: &AnyPool, sha256: &str) -> Result<Option<Vec<u8>>, StoreError> {
+pub(super) async fn component(pool: &Pool, sha256: &str) -> Result<Option<Vec<u8>>, StoreError> {
     let sql = "select bytes from components where sha256 = $1";
-    let row = sqlx::query::<Any>(sql).bind(sha256).fetch_optional(pool).await?;
+    let row = query(sql).bind(sha256).fetch_optional(pool).await?;
     Ok(row.map(|row| row.try_get("bytes")).transpose()?)
 }
 
-pub(super) async fn hosts(pool: &AnyPool) -> Result<Vec<HostReport>, StoreError> {
+pub(super) async fn hosts(pool: &Pool) -> Result<Vec<HostReport>, StoreError> {
     let sql = "select host, machine, revision, report, seen_at_ms from plugin_hosts \
                where host > '' order by host";
-    let read = |row: &AnyRow| {
+    let read = |row: &Row| {
         Ok(HostReport {
             host: row.try_get("host")?,
             machine: row.try_get("machine")?,
@@ -166,7 +165,7 @@ pub(super) async fn hosts(pool: &AnyPool) -> Result<Vec<HostReport>, StoreError>
             seen_at: Timestamp::from_ms(row.try_get("seen_at_ms")?),
         })
     };
-    sqlx::query::<Any>(sql).fetch_all(pool).await?.iter().map(read).collect()
+    query(sql).fetch_all(pool).await?.iter().map(read).collect()
 }
 
 const ROLLOUT: &str = "t.name, t.revision, t.active_id, t.canary_version, t.canary_config, \

@@ -2,8 +2,6 @@
 //! them; and versions as a back-test finds them.
 
 use callgate_core::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row};
 
 use super::{PluginDone, PluginVersion, PluginWork, Rollout, rows};
 use crate::audit::{self, AuditEntry};
@@ -11,6 +9,7 @@ use crate::batch;
 use crate::error::{Fault, StoreError};
 use crate::operate::{Done, astray, check_words};
 use crate::recorded::ReadOnly;
+use crate::sql::{Connection, Pool, Row, query};
 use crate::store::Store;
 
 /// A version that is to run beside the one in force.
@@ -84,7 +83,7 @@ pub(crate) enum ShadowWork {
 }
 
 pub(super) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     work: &ShadowWork,
 ) -> Result<PluginDone, Fault> {
     Ok(PluginDone::Shadowed(match work {
@@ -98,7 +97,7 @@ pub(super) async fn run(
 }
 
 async fn start(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     shadow: &Shadow,
     entry: &AuditEntry,
 ) -> Result<Option<Shadow>, Fault> {
@@ -106,7 +105,7 @@ async fn start(
         return Ok(None);
     }
     batch::count();
-    sqlx::query::<Any>(
+    query(
         "delete from plugin_shadow_reports where run in \
          (select t.run from plugin_shadows t where t.name = $1)",
     )
@@ -114,7 +113,7 @@ async fn start(
     .execute(&mut *connection)
     .await?;
     batch::count();
-    sqlx::query::<Any>(
+    query(
         "insert into plugin_shadows (name, version, config, parts, run, since_ms, who) \
          values ($1, $2, $3, $4, $5, $6, $7) on conflict (name) do update set \
          version = excluded.version, config = excluded.config, parts = excluded.parts, \
@@ -136,7 +135,7 @@ async fn start(
 }
 
 async fn stop(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     name: &str,
     entry: &AuditEntry,
 ) -> Result<Option<Shadow>, Fault> {
@@ -145,7 +144,7 @@ async fn stop(
         "update plugin_shadows set stopped_at_ms = $2 where name = $1 \
          and stopped_at_ms is null returning {COLUMNS}"
     );
-    let query = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(name).bind(entry.at.as_ms());
+    let query = query(sql).bind(name).bind(entry.at.as_ms());
     let Some(row) = query.fetch_optional(&mut *connection).await? else { return Ok(None) };
     let stopped = Shadow::read(&row)?;
     let result = format!("{} stopped", stopped.version);
@@ -154,9 +153,9 @@ async fn stop(
 }
 
 /// A report of a start that another one has replaced comes too late.
-async fn note(connection: &mut AnyConnection, report: &ShadowReport) -> Result<(), Fault> {
+async fn note(connection: &mut Connection, report: &ShadowReport) -> Result<(), Fault> {
     batch::count();
-    sqlx::query::<Any>(
+    query(
         "insert into plugin_shadow_reports (run, host, at_ms, report) \
          select t.run, $2, $3, $4 from plugin_shadows t where t.run = $1 \
          on conflict (run, host) do update set at_ms = excluded.at_ms, report = excluded.report",
@@ -171,7 +170,7 @@ async fn note(connection: &mut AnyConnection, report: &ShadowReport) -> Result<(
 }
 
 impl Shadow {
-    fn read(row: &AnyRow) -> Result<Self, StoreError> {
+    fn read(row: &Row) -> Result<Self, StoreError> {
         let parts: i64 = row.try_get("parts")?;
         Ok(Self {
             name: row.try_get("name")?,
@@ -249,7 +248,7 @@ impl Store {
     pub async fn shadows(&self) -> Result<Vec<Shadow>, StoreError> {
         // Found by the key of the table: no name is empty.
         let sql = format!("select {COLUMNS} from plugin_shadows where name > '' order by name");
-        let rows = sqlx::query::<Any>(AssertSqlSafe(sql)).fetch_all(self.readers()).await?;
+        let rows = query(sql).fetch_all(self.readers()).await?;
         rows.iter().map(Shadow::read).collect()
     }
 
@@ -258,14 +257,14 @@ impl Store {
     /// # Errors
     /// As the database fails.
     pub async fn shadow_reports(&self, run: &str) -> Result<Vec<ShadowReport>, StoreError> {
-        let rows = sqlx::query::<Any>(
+        let rows = query(
             "select run, host, at_ms, report from plugin_shadow_reports where run = $1 \
              order by host",
         )
         .bind(run)
         .fetch_all(self.readers())
         .await?;
-        let read = |row: &AnyRow| {
+        let read = |row: &Row| {
             Ok(ShadowReport {
                 run: row.try_get("run")?,
                 host: row.try_get("host")?,
@@ -342,10 +341,10 @@ impl ReadOnly {
 }
 
 async fn config_of(
-    pool: &AnyPool,
+    pool: &Pool,
     (name, version): (&str, &str),
 ) -> Result<Option<String>, StoreError> {
-    let row = sqlx::query::<Any>(
+    let row = query(
         "select config from plugin_activations where name = $1 and version = $2 \
          order by at_ms desc, id desc limit 1",
     )

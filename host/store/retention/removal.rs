@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use callgate_core::time::Timestamp;
-use sqlx::{Any, AnyConnection, Row as _};
 use uuid::Uuid;
 
 use crate::batch::{self, Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::error::Fault;
 use crate::retention::rows::FLOOR;
+use crate::sql::{Connection, query};
 
 /// One small step.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(crate) enum Removed {
 
 /// Runs removals inside the transaction that `connection` is in.
 pub(crate) async fn run(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     removals: &[Removal],
 ) -> Result<Vec<Removed>, Fault> {
@@ -72,9 +72,9 @@ pub(crate) async fn run(
 }
 
 /// Takes the lease or keeps it; `false` where another host has it.
-async fn held(connection: &mut AnyConnection, removal: &Removal) -> Result<bool, sqlx::Error> {
+async fn held(connection: &mut Connection, removal: &Removal) -> Result<bool, sqlx::Error> {
     batch::count();
-    let row = sqlx::query::<Any>(
+    let row = query(
         "insert into leases (name, owner, until_ms) values ('retention', $1, $2) \
          on conflict (name) do update set owner = excluded.owner, until_ms = excluded.until_ms \
          where leases.owner = excluded.owner or leases.until_ms <= $3 returning name",
@@ -89,7 +89,7 @@ async fn held(connection: &mut AnyConnection, removal: &Removal) -> Result<bool,
 
 /// Locks are taken in the order in which accepting and settling take them.
 async fn empty(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     rows: &[(String, i64)],
     now: Timestamp,
@@ -102,6 +102,7 @@ async fn empty(
         ids.push([row.try_get::<String, _>("id")?.into(), now.as_ms().into()]);
     }
     fetch(connection, EMPTY_CALLS, &ids).await?;
+    fetch(connection, DROP_CALLBACKS, &ids).await?;
     let emptied = fetch(connection, EMPTY, &ids).await?.len();
     let ids: Vec<[Cell; 1]> = ids.into_iter().map(|[id, _]| [id]).collect();
     fetch(connection, FORGET_ATTEMPTS, &ids).await?;
@@ -110,13 +111,13 @@ async fn empty(
 
 /// One after the other in the order of their names, as steps of delivery take them.
 async fn mark(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     sinks: &[String],
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     for sink in sinks {
         batch::count();
-        sqlx::query::<Any>("update sinks set updated_at_ms = $2 where name = $1")
+        query("update sinks set updated_at_ms = $2 where name = $1")
             .bind(sink.as_str())
             .bind(now.as_ms())
             .execute(&mut *connection)
@@ -128,12 +129,12 @@ async fn mark(
 /// Everything that keeps an event is looked at again, in the transaction that removes it: cursors
 /// only move on, and what a sink has not taken is written down when its cursor passes.
 async fn drop_events(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     rows: &[(String, i64)],
     gone: Timestamp,
 ) -> Result<usize, sqlx::Error> {
     batch::count();
-    let row = sqlx::query::<Any>(FLOOR).bind(gone.as_ms()).fetch_one(&mut *connection).await?;
+    let row = query(FLOOR).bind(gone.as_ms()).fetch_one(&mut *connection).await?;
     let floor: i64 = row.try_get("floor_seq")?;
     let rows: Vec<[Cell; 3]> = rows
         .iter()
@@ -150,13 +151,13 @@ async fn drop_events(
 }
 
 async fn forget(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     dialect: Dialect,
     before: Timestamp,
     limit: i64,
 ) -> Result<usize, sqlx::Error> {
     batch::count();
-    let rows = sqlx::query::<Any>(OLD)
+    let rows = query(OLD)
         .bind(first_id_of(before))
         .bind(before.as_ms())
         .bind(limit)
@@ -199,6 +200,13 @@ const EMPTY: Statement = Statement {
 const EMPTY_CALLS: Statement = Statement {
     columns: "row_id, now_ms",
     text: "delete from calls where notification_id in (select v.row_id from v) \
+           returning notification_id",
+    suffix: "",
+};
+
+const DROP_CALLBACKS: Statement = Statement {
+    columns: "row_id, now_ms",
+    text: "delete from callbacks where notification_id in (select v.row_id from v) \
            returning notification_id",
     suffix: "",
 };

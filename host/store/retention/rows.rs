@@ -4,13 +4,12 @@ use std::collections::HashMap;
 
 use callgate_core::time::Timestamp;
 use serde_json::Value;
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, Row as _};
 
 use super::{DAY_MS, Table, day_of};
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::StoreError;
 use crate::plain::{PlainRow, plain};
+use crate::sql::{Pool, Row, query};
 
 /// A page of rows for a file.
 pub(super) struct Page {
@@ -29,29 +28,25 @@ pub(super) struct Old {
 }
 
 /// The first millisecond of the day of the oldest row to archive, where there is one.
-pub(super) async fn oldest(
-    pool: &AnyPool,
-    table: Table,
-    old: Old,
-) -> Result<Option<i64>, StoreError> {
+pub(super) async fn oldest(pool: &Pool, table: Table, old: Old) -> Result<Option<i64>, StoreError> {
     match table {
         Table::Inbox => oldest_notification(pool, old.end).await,
         Table::Outbox => Ok(oldest_event(pool, old).await?),
     }
 }
 
-async fn oldest_notification(pool: &AnyPool, end: i64) -> Result<Option<i64>, StoreError> {
-    let row = sqlx::query::<Any>(OLDEST).bind(end).fetch_optional(pool).await?;
+async fn oldest_notification(pool: &Pool, end: i64) -> Result<Option<i64>, StoreError> {
+    let row = query(OLDEST).bind(end).fetch_optional(pool).await?;
     let finished: Option<i64> = row.map(|row| row.try_get("finished_at_ms")).transpose()?;
     Ok(finished.map(day_of))
 }
 
 /// Passes over what somebody still wants, page by page.
-async fn oldest_event(pool: &AnyPool, old: Old) -> Result<Option<i64>, sqlx::Error> {
+async fn oldest_event(pool: &Pool, old: Old) -> Result<Option<i64>, sqlx::Error> {
     let floor = floor(pool, old.gone).await?;
     let mut after = 0;
     loop {
-        let rows = sqlx::query::<Any>(EVENTS_SEEN)
+        let rows = query(EVENTS_SEEN)
             .bind(after)
             .bind(floor)
             .bind(old.gone.as_ms())
@@ -76,7 +71,7 @@ async fn oldest_event(pool: &AnyPool, old: Old) -> Result<Option<i64>, sqlx::Err
 /// Whole rows of one day, from behind a row on. Every column there is: an archive must not forget
 /// one that a later migration adds.
 pub(super) async fn page(
-    pool: &AnyPool,
+    pool: &Pool,
     (table, day, old): (Table, i64, Old),
     after: &(i64, String),
     limit: u32,
@@ -88,12 +83,12 @@ pub(super) async fn page(
 }
 
 async fn notifications(
-    pool: &AnyPool,
+    pool: &Pool,
     (finished, id): &(i64, String),
     day: i64,
     limit: u32,
 ) -> Result<Page, StoreError> {
-    let rows = sqlx::query::<Any>(NOTIFICATIONS)
+    let rows = query(NOTIFICATIONS)
         .bind(*finished)
         .bind(id.as_str())
         .bind(day.saturating_add(DAY_MS))
@@ -104,13 +99,24 @@ async fn notifications(
         Some(row) => Some((row.try_get("finished_at_ms")?, row.try_get("id")?)),
         None => None,
     };
-    let mut rows = rows.iter().map(plain).collect::<Result<Vec<_>, _>>()?;
+    let mut rows = rows.iter().map(notification).collect::<Result<Vec<_>, _>>()?;
     add_attempts(pool, &mut rows).await?;
     Ok(Page { rows, next })
 }
 
+/// A notification with the callback that it came in.
+fn notification(row: &Row) -> Result<PlainRow, StoreError> {
+    let mut line = plain(row)?;
+    for (column, kept) in [("headers", "kept_headers"), ("raw", "kept_raw")] {
+        if let Some(value) = line.remove(kept).filter(|value| !value.is_null()) {
+            line.insert(column.to_owned(), value);
+        }
+    }
+    Ok(line)
+}
+
 /// Puts the attempts of notifications beside them: they leave the database together.
-async fn add_attempts(pool: &AnyPool, rows: &mut [PlainRow]) -> Result<(), StoreError> {
+async fn add_attempts(pool: &Pool, rows: &mut [PlainRow]) -> Result<(), StoreError> {
     let ids: Vec<[Cell; 1]> = rows
         .iter()
         .filter_map(|row| row.get("id").and_then(Value::as_str))
@@ -132,13 +138,13 @@ async fn add_attempts(pool: &AnyPool, rows: &mut [PlainRow]) -> Result<(), Store
 
 /// Events up to the end of a day; what somebody still wants is passed over.
 async fn events(
-    pool: &AnyPool,
+    pool: &Pool,
     (day, old): (i64, Old),
     after: i64,
     limit: u32,
 ) -> Result<Page, StoreError> {
     let floor = floor(pool, old.gone).await?;
-    let found = sqlx::query::<Any>(EVENTS)
+    let found = query(EVENTS)
         .bind(after)
         .bind(floor)
         .bind(old.gone.as_ms())
@@ -160,24 +166,26 @@ async fn events(
     Ok(page)
 }
 
-fn event(row: &AnyRow) -> Result<PlainRow, StoreError> {
+fn event(row: &Row) -> Result<PlainRow, StoreError> {
     let mut event = plain(row)?;
     event.remove("wanted");
     Ok(event)
 }
 
 /// Every sink that counts is past the events up to here.
-async fn floor(pool: &AnyPool, gone: Timestamp) -> Result<i64, sqlx::Error> {
-    let row = sqlx::query::<Any>(FLOOR).bind(gone.as_ms()).fetch_one(pool).await?;
+async fn floor(pool: &Pool, gone: Timestamp) -> Result<i64, sqlx::Error> {
+    let row = query(FLOOR).bind(gone.as_ms()).fetch_one(pool).await?;
     row.try_get("floor_seq")
 }
 
 const OLDEST: &str = "select finished_at_ms from inbox where state = 'done' \
     and archived_at_ms is null and finished_at_ms < $1 order by finished_at_ms limit 1";
 
-const NOTIFICATIONS: &str = "select * from inbox where state = 'done' and archived_at_ms is null \
-    and (finished_at_ms, id) > ($1, $2) and finished_at_ms < $3 \
-    order by finished_at_ms, id limit $4";
+const NOTIFICATIONS: &str = "select t.*, c.headers as kept_headers, c.raw as kept_raw \
+    from inbox t left join callbacks c on c.notification_id = t.id \
+    where t.state = 'done' and t.archived_at_ms is null \
+    and (t.finished_at_ms, t.id) > ($1, $2) and t.finished_at_ms < $3 \
+    order by t.finished_at_ms, t.id limit $4";
 
 const ATTEMPTS: Statement = Statement {
     columns: "row_id",

@@ -195,14 +195,6 @@ impl StandIn {
         self.asked.borrow().clone()
     }
 
-    /// Waits until the questions are as expected.
-    pub(crate) async fn when(&self, fits: impl Fn(&[Asked]) -> bool) -> Vec<Asked> {
-        let mut listening = self.asked.subscribe();
-        let found = tokio::time::timeout(PATIENCE, listening.wait_for(|all| fits(all))).await;
-        let found = found.map(|found| found.expect("the stand-in lives").clone());
-        found.unwrap_or_else(|_| panic!("never asked as expected: {:?}", self.asked()))
-    }
-
     /// The keys that sign callbacks now.
     pub(crate) fn keys(&self) -> Arc<Keys> {
         self.certificates.lock().expect("certificates").keys()
@@ -274,6 +266,3 @@ impl Heard {
 const MERCHANT_KEY: &str = "stranger.key.pem";
 
 const MERCHANT_SERIAL: &str = "1DDE55AD98ED71D6EDD4A4A16996DE7B47773A8C";
-
-/// How long a story waits for a question.
-const PATIENCE: Duration = Duration::from_secs(60);

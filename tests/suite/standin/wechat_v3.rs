@@ -83,10 +83,8 @@ impl StandIn {
         } else {
             certificates.signer()
         };
-        let signature = match manner {
-            Manner::Forged => self.merchant.sign(signed.as_bytes()),
-            _ => signer.sign(signed.as_bytes()),
-        };
+        let signer_of = if manner == Manner::Forged { &self.merchant } else { signer };
+        let signature = signer_of.sign(signed.as_bytes());
         Response::builder()
             .status(status)
             .header("content-type", "application/json")

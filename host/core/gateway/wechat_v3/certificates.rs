@@ -26,15 +26,10 @@ use crate::request::Request;
 use crate::time::Timestamp;
 
 use super::head::Head;
-use super::inquiry::Merchant;
 use super::keys::{BITS_MIN, normal};
 use super::{BODY_BYTES_MAX, WechatV3};
 
 impl Platform for WechatV3 {
-    fn base_url(&self) -> &str {
-        self.merchant.as_ref().map_or("", Merchant::base_url)
-    }
-
     fn ask(&self, stamp: Stamp<'_>) -> Result<Outgoing, CannotAsk> {
         let mut headers = vec![("accept", "application/json".to_owned())];
         if let Some(id) = self.ring.public_key_id() {

@@ -40,7 +40,7 @@ pub(super) struct Certificate {
     file: String,
     /// The names that it is made out to, in lower case; a wildcard begins with `*.`.
     pub(super) names: Vec<String>,
-    not_before: Timestamp,
+    pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
     keyed: Arc<CertifiedKey>,
 }

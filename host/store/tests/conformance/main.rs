@@ -70,6 +70,7 @@ mod working;
 
 mod planning;
 
+mod alerting;
 mod inquiring;
 
 /// Tells each story twice.
@@ -97,6 +98,15 @@ macro_rules! stories {
 }
 
 stories! {
+    alerting: of_two_hosts_that_see_the_same_one_raises_it
+        two_hosts_that_raise_at_the_same_moment_tell_once
+        what_lasts_is_told_again_and_what_is_over_once
+        only_who_has_an_alert_clears_it_until_that_host_is_silent
+        a_webhook_that_is_down_hears_the_newest_and_no_flood
+        a_webhook_hears_so_many_in_a_minute_and_no_more
+        a_severity_that_is_too_low_is_not_told
+        callbacks_are_counted_by_five_minutes_when_they_are_past
+        what_never_moved_and_what_waits_are_measured;
     accepting:
         a_callback_is_stored_with_everything_it_says
         a_repeat_is_counted_and_not_stored_again

@@ -32,6 +32,8 @@ fn a_payment_in_either_charset_is_believed_and_read() {
         let (vector, gateway) = read(text);
         let verified = verify_with(&gateway, body(&vector)).unwrap();
         assert_eq!(verified.delivery_key(), vector["expected"]["dedup_key"]);
+        let signed = Timestamp::parse_rfc3339("2026-11-21T10:00:06+08:00");
+        assert_eq!(verified.signed_at(), signed);
         let notification = &verified.notifications()[0];
         let content: Value = serde_json::from_str(&notification.body).unwrap();
         assert_eq!(content, vector["expected"]["fields_utf8"]);

@@ -53,6 +53,8 @@ fn every_sample_is_believed_and_its_plaintext_kept_as_it_is() {
         let [notification] = verified.notifications() else { panic!("not one part") };
         assert_eq!(Some(notification.body.as_str()), vector["expected"]["plaintext"].as_str());
         assert_eq!(notification.mismatch, None);
+        let signed = vector["headers"]["Wechatpay-Timestamp"].as_str().unwrap().parse().unwrap();
+        assert_eq!(verified.signed_at(), Some(Timestamp::from_seconds(signed)));
     }
 }
 

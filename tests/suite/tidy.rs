@@ -124,7 +124,11 @@ fn every_reason_code_is_documented() {
                 "keys",
                 "status",
             ];
-            let word = !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+            // A section of the configuration is no code.
+            let section = piece == "status.listener";
+            let word = !section
+                && !rest.is_empty()
+                && rest.chars().all(|c| c.is_ascii_lowercase() || c == '-');
             if rooms.contains(&room) && word && !documented.contains(&format!("`{piece}`")) {
                 missing.insert(piece.to_owned());
             }

@@ -72,8 +72,9 @@ impl Handshakes {
         let mut first = [0];
         match stream.peek(&mut first).await {
             Ok(1) if first[0].is_ascii_alphabetic() => {
-                // What comes of it does not matter to anybody here.
-                let _ = tell_plain(stream).await;
+                // What comes of it does not matter to anybody here; half of the time is enough.
+                let patience = self.patience.checked_div(2).unwrap_or_default();
+                let _ = tokio::time::timeout(patience, tell_plain(stream)).await;
                 return Err("plain-http");
             }
             Ok(1) => {}

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use self::report::Report;
-use super::operate::call::Calls;
+use super::operate::call::{Calls, Server};
 use super::print;
 
 mod archive;
@@ -51,12 +51,8 @@ pub(super) struct Reconcile {
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
-    /// The private listener, such as http://127.0.0.1:8081.
-    #[arg(long, env = "CALLGATE_OPERATOR_URL")]
-    url: String,
-    /// An operator's bearer token.
-    #[arg(long, env = "CALLGATE_OPERATOR_TOKEN", hide_env_values = true)]
-    token: String,
+    #[command(flatten)]
+    server: Server,
 }
 
 impl Reconcile {
@@ -89,7 +85,7 @@ impl Reconcile {
         }
         let total = bill.end().with_context(shown)?;
         let (from, to) = self.span(&total, &seen)?;
-        let calls = Calls::new(&self.url, &self.token)?;
+        let calls = self.server.calls()?;
         let mut report = Report::new(&seen.counts(), (from, to));
         self.rows(&calls, &mut report).await?;
         if total.covers.payments {

@@ -133,7 +133,7 @@ async fn reconcile(
         let result = format!("{} rows of a bill, asked: {}", rows.len(), json!(asked));
         let (act, why) = ("reconcile.repair", why.as_deref().unwrap_or_default());
         let act = (act, channel.name.as_str(), result);
-        operator.store.note_act(act, (who, why), operator.clock.now()).await?;
+        operator.store.note_act(act, (&who, why), operator.clock.now()).await?;
     }
     Ok(Json(json!({ "findings": shown, "asked": asked })).into_response())
 }

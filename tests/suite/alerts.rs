@@ -115,8 +115,8 @@ fn mac(key: &[u8], text: &[u8]) -> String {
 }
 
 fn operate(private: &str, words: &[&str]) -> (bool, String) {
-    let place = ["operate", "--url", private, "--token", OPERATOR];
-    let output = callgate(&[&place[..], words].concat());
+    let place = ["operate", "--url", private];
+    let output = as_operator(&[&place[..], words].concat());
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(text).expect("text"))
 }

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::cluster::Cluster;
 use crate::guest_text::{PAYING, attacking, guest};
 use crate::hosts::{Addresses, Host};
-use crate::house::{House, OPERATOR, TOKEN, callgate, keys, now, plugins_toml, stage};
+use crate::house::{House, OPERATOR, TOKEN, as_operator, keys, now, plugins_toml, stage};
 
 /// One request that the robot heard.
 #[derive(Debug, Clone)]

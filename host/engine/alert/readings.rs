@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn what_others_show_is_read() {
         let now = Timestamp::from_ms(1_795_226_405_000);
-        let found = |line| reading_of(line, now).map(|one| (one.condition(), one.value));
+        let found = |line: &str| reading_of(line, now).map(|one| (one.condition(), one.value));
         let key = "callgate_key_expires_seconds{channel=\"a\",key=\"b\"}";
         let days = |days: i64| format!("{key} {}", 1_795_226_405 + days * 86_400 + 5);
         assert_eq!(found(&days(13)), Some(("key-expiry:a/b".to_owned(), 13)));

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::cluster::Cluster;
 use crate::guest_text::{PAYING, attacking, guest};
 use crate::hosts::{Addresses, Host};
-use crate::house::{House, OPERATOR, TOKEN, callgate, keys, now, plugins_toml, stage};
+use crate::house::{House, OPERATOR, TOKEN, as_operator, keys, now, plugins_toml, stage};
 
 /// One request that the robot heard.
 #[derive(Debug, Clone)]
@@ -115,8 +115,8 @@ fn mac(key: &[u8], text: &[u8]) -> String {
 }
 
 fn operate(private: &str, words: &[&str]) -> (bool, String) {
-    let place = ["operate", "--url", private, "--token", OPERATOR];
-    let output = callgate(&[&place[..], words].concat());
+    let place = ["operate", "--url", private];
+    let output = as_operator(&[&place[..], words].concat());
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(text).expect("text"))
 }

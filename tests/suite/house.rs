@@ -258,6 +258,12 @@ pub(crate) fn callgate(args: &[&str]) -> Output {
     command.args(args).env("CALLGATE_TOKEN", TOKEN).output().expect("the binary runs")
 }
 
+/// Runs the binary to its end as the house's operator.
+pub(crate) fn as_operator(args: &[&str]) -> Output {
+    let mut command = Command::new(binary());
+    command.args(args).env("CALLGATE_OPERATOR_TOKEN", OPERATOR).output().expect("the binary runs")
+}
+
 /// Throw-away keys and the folder that holds them, one set for the whole run.
 pub(crate) fn keys() -> (&'static Keys, &'static Path) {
     static KEYS: OnceLock<(Keys, TempDir)> = OnceLock::new();

@@ -11,7 +11,7 @@ use callgate_trigger::purchase::Purchase;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::house::{House, OPERATOR, callgate, keys, now, stage};
+use crate::house::{House, as_operator, keys, now, stage};
 
 /// A day of a shop, on one channel.
 struct Day {
@@ -94,8 +94,8 @@ impl Day {
     fn reconcile(&self, bill: &PathBuf, more: &[&str]) -> Output {
         let bill = bill.display().to_string();
         let words = ["reconcile", "--bill", &bill, "--channel", self.channel.name()];
-        let place = ["--url", &self.house.private, "--token", OPERATOR];
-        callgate(&[&words[..], &place[..], more].concat())
+        let place = ["--url", &self.house.private];
+        as_operator(&[&words[..], &place[..], more].concat())
     }
 
     /// The report as JSON, with its exit status.
@@ -157,7 +157,7 @@ async fn every_difference(day: &Day, write: impl Fn(&Day, &[Line]) -> PathBuf) {
         (code, report["asked"].as_object().map(|asked| !asked.is_empty())),
         (Some(1), Some(true))
     );
-    let audit = callgate(&["operate", "--url", &day.house.private, "--token", OPERATOR, "audit"]);
+    let audit = as_operator(&["operate", "--url", &day.house.private, "audit"]);
     let audit = String::from_utf8(audit.stdout).expect("text");
     assert!(audit.contains("reconcile.repair") && audit.contains("the bill of the day"), "{audit}");
     // What agrees is told as that, and its status is 0.
@@ -223,7 +223,6 @@ async fn what_cannot_be_compared_has_a_status_of_its_own() {
     let date = date.split(' ').next().expect("a day");
     let (code, report) = day.report(&day.wechat(&[]), &["--date", date]);
     assert_eq!((code, &report["differences"]["not-in-bill"]), (Some(1), &json!(1)), "{report:#}");
-    let wrong =
-        ["--bill", "x", "--channel", "nobody", "--url", "http://127.0.0.1:1", "--token", "x"];
-    assert_eq!(callgate(&[&["reconcile"], &wrong[..]].concat()).status.code(), Some(2));
+    let wrong = ["--bill", "x", "--channel", "nobody", "--url", "http://127.0.0.1:1"];
+    assert_eq!(as_operator(&[&["reconcile"], &wrong[..]].concat()).status.code(), Some(2));
 }

@@ -81,7 +81,7 @@ async fn told(store: &Store, second: i64) -> Vec<Turn> {
 
 async fn store() -> (Store, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
-    let url = format!("sqlite://{}", folder.path().join("store.db").display());
+    let url = format!("sqlite://{}", folder.path().join("watch.db").display());
     let settings = callgate_store::Settings { url, ..Default::default() };
     (Store::open(&settings).await.expect("a store"), folder)
 }

@@ -11,34 +11,27 @@ use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::registry::Registry;
 use callgate_store::{Retention, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::alert::Robots;
 use crate::engine::bulkhead::{Bulkhead, BulkheadSettings};
 use crate::engine::deliver::{self, Delivery, Sink};
 use crate::engine::fleet::{Fleet, Parts};
 use crate::engine::inquire::{self, Asker};
 use crate::engine::shadow::Shadows;
 use crate::engine::{self, Engine};
-use crate::inbound::asking::SharedAsks;
-use crate::inbound::callback::{Intake, Place};
+use crate::inbound::Finished;
 use crate::inbound::channel::Channels;
-use crate::inbound::inquiries::{self, Inquiries};
 use crate::inbound::listener::tls::TlsKeys;
-use crate::inbound::listener::{self, Bound, Pushes};
-use crate::inbound::operator::Operator;
-use crate::inbound::orders::Orders;
-use crate::inbound::ready::Ready;
-use crate::inbound::{Finished, keys, operator, orders};
 use crate::outbound::endpoints::Endpoints;
 use crate::packages::{self, Package};
-use crate::telemetry::LineBudget;
-use crate::telemetry::pulse::Pulse;
 
 mod alerts;
+
+mod doors;
 
 mod fronts;
 
@@ -49,6 +42,7 @@ mod reconcile;
 mod upkeep;
 
 use alerts::Alerts;
+use doors::{Addresses, Doors, House};
 use guests::Guests;
 use upkeep::Keys;
 
@@ -82,48 +76,20 @@ impl Server {
         clock: Clock,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Self> {
-        let Loaded { sandbox, plugins } = plugins(&config).await?;
+        let loaded = plugins(&config).await?;
         let sinks = sinks(&config).await?;
         let alerts = Alerts::open(&config)?;
         let endpoints = Endpoints::open(config.endpoints.clone()).await?;
-        let public = Bound::open("public", &config.public, clock.now()).await?;
-        let private = Bound::open("private", &config.private, clock.now()).await?;
-        let front_ends = fronts::bind(&config, clock.now()).await?;
-        let status = fronts::address(front_ends.as_ref())?;
-        let status_keys = front_ends.as_ref().and_then(Bound::keys);
-        let tls = [public.keys(), private.keys(), status_keys];
-        let tls: Vec<_> = tls.into_iter().flatten().collect();
+        let doors = Doors::open(&config, &clock).await?;
+        let (addresses, tls) = (doors.addresses()?, doors.tls());
         let store = Store::open(&config.store).await.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
         let guests = Guests::start(&config.engine)?;
-        let bulkhead = bulkhead(&config, &plugins, &clock)?;
-        let owner = uuid::Uuid::now_v7().to_string();
-        let shadow_sandbox = sandbox.clone();
-        let fleet = Fleet::start(Parts {
-            store: store.clone(),
-            sandbox,
-            policies: config.policies.clone(),
-            configured: plugins,
-            guests: guests.handle(),
-            clock: clock.clone(),
-            settings: config.fleet.clone(),
-            host: owner.clone(),
-        })
-        .await?;
-        let engine = Engine {
-            store: store.clone(),
-            shadows: Shadows::new(shadow_sandbox, config.policies.clone()),
-            registry: fleet.in_force(),
-            trials: fleet.trials(),
-            bulkhead: bulkhead.clone(),
-            guests: guests.handle(),
-            clock: clock.clone(),
-            settings: config.engine.clone(),
-            endpoints: Arc::new(endpoints),
-            finished: finished.clone(),
-            owner,
-        };
+        let bulkhead = bulkhead(&config, &loaded.plugins, &clock)?;
+        let tools = Tools { guests: guests.handle(), bulkhead: bulkhead.clone(), endpoints };
+        let (fleet, engine) =
+            crew(&config, (&store, &clock), loaded, (tools, finished.clone())).await?;
         let channels = Arc::new(Channels::new(config.channels.clone()));
         let asker = Asker::new(inquire::Parts {
             store: store.clone(),
@@ -134,40 +100,30 @@ impl Server {
         });
         let keys =
             Keys::start(&config, (&store, &channels), (&clock, &alerts.robots), &tls).await?;
-        let addresses = (public.local_addr()?, private.local_addr()?);
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
-        let ask = Some(fronts::asking(Arc::new(asker.clone())));
-        let news = fronts::News { finished: finished.subscribe(), ask };
-        tasks.extend(fronts::serve(front_ends, &config, (&store, &clock), (news, &stopped)));
         let watching = (&store, &clock, engine.owner.as_str());
         let seen = (metrics.clone(), Arc::clone(&channels));
         tasks.extend(alerts.start(&config, watching, seen, &stopped));
-        tasks.extend([
-            tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
-            tokio::spawn(engine::bulkhead::recall(engine.clone(), stopped.clone())),
-            tokio::spawn(engine::shadow::follow(engine.clone(), stopped.clone())),
-            tokio::spawn(Arc::clone(&fleet).follow(config.engine.poll_ms, stopped.clone())),
-            tokio::spawn(engine::work(engine, stopped.clone())),
-            tokio::spawn(inquire::follow(asker.clone(), stopped.clone())),
-            serve_private(
-                private,
-                &config,
-                (&store, fleet, Arc::clone(&channels), asker),
-                (&clock, metrics, bulkhead, alerts.robots),
-                keys.calls(),
-                stopped.clone(),
-            ),
-            serve_public(
-                public,
-                &config,
-                (&store, channels),
-                (&clock, finished, alerts.pulse),
-                stopped.clone(),
-            ),
-        ]);
+        tasks.extend(workers(engine, &asker, &stopped));
+        let follow = Arc::clone(&fleet).follow(config.engine.poll_ms, stopped.clone());
+        tasks.push(tokio::spawn(follow));
+        let house = House {
+            store: store.clone(),
+            clock,
+            channels,
+            asks: Arc::new(asker),
+            metrics,
+            fleet,
+            bulkhead,
+            robots: alerts.robots,
+            pulse: alerts.pulse,
+            keys: keys.calls(),
+            finished,
+        };
+        tasks.extend(doors.serve(&config, house, &stopped));
         tasks.extend(keys.follow(&stopped));
-        let (public, private) = addresses;
+        let Addresses { public, private, status } = addresses;
         Ok(Self { public, private, status, tls, stop, tasks, store, _guests: guests })
     }
 
@@ -189,6 +145,60 @@ impl Server {
         }
         self.store.close().await;
     }
+}
+
+/// What runs use.
+struct Tools {
+    guests: Handle,
+    bulkhead: Bulkhead,
+    endpoints: Endpoints,
+}
+
+/// Who does the work, and who says which versions do it.
+async fn crew(
+    config: &Config,
+    (store, clock): (&Store, &Clock),
+    Loaded { sandbox, plugins }: Loaded,
+    (Tools { guests, bulkhead, endpoints }, finished): (Tools, broadcast::Sender<Finished>),
+) -> anyhow::Result<(Arc<Fleet>, Engine)> {
+    let owner = uuid::Uuid::now_v7().to_string();
+    let shadows = Shadows::new(sandbox.clone(), config.policies.clone());
+    let fleet = Fleet::start(Parts {
+        store: store.clone(),
+        sandbox,
+        policies: config.policies.clone(),
+        configured: plugins,
+        guests: guests.clone(),
+        clock: clock.clone(),
+        settings: config.fleet.clone(),
+        host: owner.clone(),
+    })
+    .await?;
+    let engine = Engine {
+        store: store.clone(),
+        shadows,
+        registry: fleet.in_force(),
+        trials: fleet.trials(),
+        bulkhead,
+        guests,
+        clock: clock.clone(),
+        settings: config.engine.clone(),
+        endpoints: Arc::new(endpoints),
+        finished,
+        owner,
+    };
+    Ok((fleet, engine))
+}
+
+/// Starts everything that works beside the answers.
+fn workers(engine: Engine, asker: &Asker, stopped: &watch::Receiver<bool>) -> [JoinHandle<()>; 5] {
+    [
+        tokio::spawn(engine::replay(engine.clone(), stopped.clone())),
+        tokio::spawn(engine::bulkhead::recall(engine.clone(), stopped.clone())),
+        tokio::spawn(engine::shadow::follow(engine.clone(), stopped.clone())),
+        tokio::spawn(engine::work(engine, stopped.clone())),
+        tokio::spawn(inquire::follow(asker.clone(), stopped.clone())),
+    ]
 }
 
 /// The gates in front of the plugins.
@@ -309,64 +319,6 @@ fn retention(
     let retention = Retention::new(store.clone(), settings.clone(), owner, sinks)?;
     let (clock, stopped) = (clock.clone(), stopped.clone());
     Ok(vec![tokio::spawn(engine::retain(retention, settings, clock, stopped))])
-}
-
-fn serve_public(
-    bound: Bound,
-    config: &Config,
-    (store, channels): (&Store, Arc<Channels>),
-    (clock, finished, pulse): (&Clock, broadcast::Sender<Finished>, Pulse),
-    stopped: watch::Receiver<bool>,
-) -> JoinHandle<()> {
-    let place = Place {
-        clock: clock.clone(),
-        settings: config.public.clone(),
-        refused_lines: LineBudget::new(config.log.refused_lines_per_s),
-        pulse,
-    };
-    let intake = Arc::new(Intake::new(channels, store.clone(), finished, place));
-    let answer = move |peer, request| Arc::clone(&intake).answer(peer, request);
-    tokio::spawn(listener::serve_peers(bound, config.public.clone(), answer, stopped))
-}
-
-fn serve_private(
-    bound: Bound,
-    config: &Config,
-    (store, fleet, channels, asker): (&Store, Arc<Fleet>, Arc<Channels>, Asker),
-    (clock, metrics, bulkhead, robots): (&Clock, PrometheusHandle, Bulkhead, Robots),
-    keys: keys::Keys,
-    stopped: watch::Receiver<bool>,
-) -> JoinHandle<()> {
-    let operators = Arc::new(config.operators.clone());
-    let pushes = Pushes::new(Arc::clone(&operators), config.sandbox.component_bytes_max);
-    let orders = Orders {
-        store: store.clone(),
-        businesses: Arc::new(config.businesses.clone()),
-        channels: Arc::clone(&channels),
-        clock: clock.clone(),
-    };
-    let asks: SharedAsks = Arc::new(asker);
-    let router = orders::router(orders.clone())
-        .merge(fronts::back_end(config, &orders))
-        .merge(inquiries::router(Inquiries { orders, asks: Arc::clone(&asks) }))
-        .merge(keys::router(keys))
-        .merge(operator::router(Operator {
-            store: store.clone(),
-            metrics,
-            operators: Arc::clone(&operators),
-            plugins: fleet,
-            budget: config.fleet.budget(),
-            clock: clock.clone(),
-            reviews: Arc::default(),
-            ready: Arc::new(Ready::new(store.clone(), clock.clone())),
-            bulkheads: Arc::new(move || bulkhead.view()),
-            robots: Arc::new(robots),
-            channels,
-            ask: Arc::new(reconcile::ByQuestion(asks)),
-        }));
-    let private = listener::Private::new(router, config.private.clone(), pushes);
-    let answer = move |request| private.clone().answer(request);
-    tokio::spawn(listener::serve(bound, config.private.clone(), answer, stopped))
 }
 
 /// How many decisions a waiting answer may fall behind before it gives up listening.

@@ -24,12 +24,11 @@ pub trait AskRobots: Send + Sync {
     fn names(&self) -> Vec<String>;
 
     /// Sends a test message with an id at a moment; `None` where there is no such webhook.
-    fn test<'a>(
-        &'a self,
-        name: &'a str,
-        at: (&'a str, Timestamp),
-    ) -> Pin<Box<dyn Future<Output = Option<Result<(), Reason>>> + Send + 'a>>;
+    fn test<'a>(&'a self, name: &'a str, at: (&'a str, Timestamp)) -> Telling<'a>;
 }
+
+/// A message on its way; `None` where there is no such webhook.
+pub type Telling<'a> = Pin<Box<dyn Future<Output = Option<Result<(), Reason>>> + Send + 'a>>;
 
 /// Whoever tells webhooks, for many calls at once.
 pub type SharedRobots = Arc<dyn AskRobots>;

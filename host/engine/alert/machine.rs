@@ -92,14 +92,14 @@ impl Machine {
         match self {
             // A clock that was set back makes nothing last longer.
             Self::Rising { since } if now.ms_since(since) >= pace.for_ms => Self::Raised { since },
-            other => other,
+            Self::Calm | Self::Rising { .. } | Self::Raised { .. } | Self::Falling { .. } => self,
         }
     }
 
     fn fallen(self, pace: Pace, now: Timestamp) -> Self {
         match self {
             Self::Falling { well, .. } if now.ms_since(well) >= pace.clear_ms => Self::Calm,
-            other => other,
+            Self::Calm | Self::Rising { .. } | Self::Raised { .. } | Self::Falling { .. } => self,
         }
     }
 }

@@ -142,9 +142,10 @@ impl Settings {
         for kind in Kind::ALL {
             let rule = self.rule(kind);
             let field = |name: &str| format!("{}.{name}", kind.as_str().replace('-', "_"));
-            let (low, high, words) = match kind {
-                Kind::KeyExpiry => (rule.over, rule.under, "at least over"),
-                _ => (rule.under, rule.over, "at most over"),
+            let (low, high, words) = if kind == Kind::KeyExpiry {
+                (rule.over, rule.under, "at least over")
+            } else {
+                (rule.under, rule.over, "at most over")
             };
             if low > high || low < 0 {
                 let problem = format!("found {}, expected 0 or more and {words}", rule.under);

@@ -19,7 +19,9 @@ use crate::inbound::alerts::AskRobots;
 
 /// Everybody who is told. Clones are the same list, which can change while the server runs.
 #[derive(Debug, Clone, Default)]
-pub struct Robots(Arc<RwLock<Arc<BTreeMap<String, Arc<Robot>>>>>);
+pub struct Robots(Arc<RwLock<Arc<Named>>>);
+
+type Named = BTreeMap<String, Arc<Robot>>;
 
 impl Robots {
     /// The webhooks that the settings describe.

@@ -64,7 +64,7 @@ async fn span_to_count(pool: &Pool, now: Timestamp) -> Result<Option<Timestamp>,
         None => {
             let row =
                 query("select min(received_at_ms) as first from inbox").fetch_one(pool).await?;
-            row.try_get::<Option<i64>, _>("first")?.map_or(floor(now.as_ms()), floor)
+            row.try_get::<Option<i64>, _>("first")?.map_or_else(|| floor(now.as_ms()), floor)
         }
     };
     let from = from.max(earliest);

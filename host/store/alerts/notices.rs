@@ -130,7 +130,7 @@ pub(super) async fn forget(connection: &mut Connection, now: Timestamp) -> Resul
         ("delete from alert_notices where created_at_ms < $1", REMEMBERED_MS),
         ("delete from alerts where cleared_at_ms < $1", CLEARED_MS),
     ] {
-        let before = now.plus_ms(-age_ms).as_ms();
+        let before = now.plus_ms(age_ms.saturating_neg()).as_ms();
         query(sql).bind(before).execute(&mut *connection).await?;
     }
     Ok(())

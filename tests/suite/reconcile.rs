@@ -1,7 +1,7 @@
 //! Bills against a real server: generated ones of both gateways with every kind of difference, and
 //! files that are none.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use callgate_core::time::Timestamp;
@@ -91,7 +91,7 @@ impl Day {
         path
     }
 
-    fn reconcile(&self, bill: &PathBuf, more: &[&str]) -> Output {
+    fn reconcile(&self, bill: &Path, more: &[&str]) -> Output {
         let bill = bill.display().to_string();
         let words = ["reconcile", "--bill", &bill, "--channel", self.channel.name()];
         let place = ["--url", &self.house.private];
@@ -99,7 +99,7 @@ impl Day {
     }
 
     /// The report as JSON, with its exit status.
-    fn report(&self, bill: &PathBuf, more: &[&str]) -> (Option<i32>, Value) {
+    fn report(&self, bill: &Path, more: &[&str]) -> (Option<i32>, Value) {
         let output = self.reconcile(bill, &[&["--json"], more].concat());
         let text = String::from_utf8(output.stdout).expect("text");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -254,6 +254,7 @@ async fn a_signal_changes_tokens_and_what_has_to_wait_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a list of mistakes, each with what is said of it")]
 async fn each_mistake_has_a_code_of_its_own_and_changes_nothing() {
     let (old, _) = keys();
     let good = "platform_certificate_files = [\"keys/old-wechat-v3-platform.crt.pem\"]\n\

@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn it_rests_while_nothing_runs_and_ticks_again_when_something_does() {
-        let ticker = Ticker::start(&Engine::default()).unwrap();
+        let engine = Engine::default();
+        let ticker = Ticker::start(&engine).unwrap();
         let resting = || ticker.state.resting.load(Ordering::SeqCst);
         while !resting() {
             std::thread::yield_now();

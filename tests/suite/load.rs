@@ -153,7 +153,7 @@ impl Load {
         let Some(host) = self.any_host(draw) else { return };
         let notice = told.stage.payment(&told.purchase, draw);
         let forged = notice.sign(keys().0, Sending::flawed(now(), Flaw::WrongKey), draw);
-        if self.post(&host, &forged.expect("a message")).await {
+        if self.send(&host, &forged.expect("a message")).await == Some(true) {
             self.believed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -207,20 +207,25 @@ impl Load {
         }
     }
 
-    /// Posts once; whether the answer is the gateway's success.
+    /// Posts once; whether the answer is the gateway's success. What is not is counted.
     pub(crate) async fn post(&self, host: &Addresses, message: &Message) -> bool {
-        let mut request = self.http.post(format!("{}{}", host.public, message.path));
-        for (name, value) in &message.headers {
-            request = request.header(name, value);
-        }
-        let Ok(response) = request.body(message.body.clone()).send().await else { return false };
-        let status = response.status().as_u16();
-        let Ok(body) = response.text().await else { return false };
-        let success = status == 200 && (body.is_empty() || body == "success");
+        let Some(success) = self.send(host, message).await else { return false };
         if !success {
             self.declined.fetch_add(1, Ordering::Relaxed);
         }
         success
+    }
+
+    /// Posts once; whether the answer is the gateway's success, where there is one.
+    async fn send(&self, host: &Addresses, message: &Message) -> Option<bool> {
+        let mut request = self.http.post(format!("{}{}", host.public, message.path));
+        for (name, value) in &message.headers {
+            request = request.header(name, value);
+        }
+        let response = request.body(message.body.clone()).send().await.ok()?;
+        let status = response.status().as_u16();
+        let body = response.text().await.ok()?;
+        Some(status == 200 && (body.is_empty() || body == "success"))
     }
 
     fn any_host(&self, draw: &mut Draw) -> Option<Addresses> {

@@ -35,6 +35,8 @@ mod monitoring;
 
 mod reconcile;
 
+mod repair;
+
 mod discreet;
 mod sinks;
 

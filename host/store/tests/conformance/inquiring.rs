@@ -155,7 +155,7 @@ pub(crate) async fn a_question_out_of_turn_is_put_once_in_a_while(house: &House)
     let other = BeginInquiry {
         new: NewInquiry {
             key: InquiryKey { refund_no: Some("r1".to_owned()), ..key("o1") },
-            due_at: at(0),
+            due_at: at(90_000),
         },
         ..begin("a", none)
     };

@@ -19,13 +19,13 @@ use callgate_trigger::draw::Draw;
 use callgate_trigger::message::Message;
 use callgate_trigger::purchase::Purchase;
 use serde_json::{Value, json};
-use sqlx::{AnyConnection, Connection as _};
+use sqlx::Connection as _;
 use tempfile::TempDir;
 
 use crate::erp::databases;
 use crate::hosts::{Addresses, Host};
 use crate::house::{TOKEN, keys, now, plugins_toml};
-use crate::market::{ASKABLE, post};
+use crate::market::{self, ASKABLE, post};
 use crate::standin::{Callbacks, StandIn, What};
 use crate::story::agrees;
 
@@ -86,7 +86,7 @@ impl Field {
         let Schedule { first_ms, growth_percent, max_ms, give_up_ms } = SCHEDULE;
         let ask = format!(
             "first_ms = {first_ms}\ngrowth_percent = {growth_percent}\nmax_ms = {max_ms}\n\
-             give_up_ms = {give_up_ms}\ntimeout_ms = 2000\nplaces = 16"
+             give_up_ms = {give_up_ms}\ntimeout_ms = 5000\nplaces = 16"
         );
         let toml = format!("{}{}", plugins_toml()?, standin.toml(&ASKABLE, &ask));
         let (mut hosts, mut at) = (Vec::new(), Vec::new());
@@ -163,16 +163,17 @@ impl Field {
         tokio::time::timeout(PATIENCE, asked).await.expect("somebody is asked");
         let victims = self.victims(number);
         let heard = self.standin.asked()[before..].to_vec();
-        let mut lock = None;
+        let (mut lock, mut is_out) = (None, false);
         if moment == Moment::Unstored {
-            lock = Some(self.lock().await);
+            lock = Some(market::lock(&self.url, "inbox").await);
         }
         if moment != Moment::Unanswered {
             let mut answered = self.standin.answered();
             let wanted = answered.borrow_and_update().saturating_add(heard.len());
             self.standin.let_go();
             let out = answered.wait_for(|count| *count >= wanted);
-            tokio::time::timeout(PATIENCE, out).await.expect("in time").expect("answers");
+            // One that was kept waiting for too long is not there any more.
+            is_out = tokio::time::timeout(Duration::from_secs(5), out).await.is_ok();
         }
         match moment {
             Moment::AfterMs(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
@@ -193,7 +194,7 @@ impl Field {
             self.at[*victim] = Some(self.hosts[*victim].start());
         }
         self.deliver().await;
-        let lost = moment == Moment::Unstored && victims.len() == self.hosts.len();
+        let lost = is_out && moment == Moment::Unstored && victims.len() == self.hosts.len();
         let about = heard.into_iter().filter_map(|one| match one.what {
             What::Payment(order_no) if lost => Some(order_no),
             What::Payment(_) | What::Refund(_) | What::Certificates => None,
@@ -208,21 +209,6 @@ impl Field {
             Some(turn) if !(number / 2).is_multiple_of(2) => vec![turn],
             Some(_) | None => (0..all).collect(),
         }
-    }
-
-    /// Keeps every notification from being stored for as long as it lasts.
-    async fn lock(&self) -> AnyConnection {
-        sqlx::any::install_default_drivers();
-        let mut connection = AnyConnection::connect(&self.url).await.expect("the database");
-        let steps: &[&'static str] = if self.url.starts_with("sqlite") {
-            &["begin immediate"]
-        } else {
-            &["begin", "lock table inbox in share row exclusive mode"]
-        };
-        for step in steps {
-            sqlx::raw_sql(*step).execute(&mut connection).await.expect("it is locked");
-        }
-        connection
     }
 
     /// Waits until every order is as the books say and every callback was taken.
@@ -303,7 +289,7 @@ impl Field {
     }
 }
 
-/// How long a story waits for what must come: leases of questions take 17 s to lapse.
+/// How long a story waits for what must come: leases of questions take 20 s to lapse.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// From a registration to its callback: questions come first.

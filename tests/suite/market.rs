@@ -17,7 +17,7 @@ use callgate_trigger::message::{Message, Notice, Sending};
 use callgate_trigger::purchase::Purchase;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
-use sqlx::{AnyPool, AssertSqlSafe, Row as _};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Row as _};
 use tempfile::TempDir;
 
 use crate::house::{OPERATOR, TOKEN, keys, now, plugins_toml, write_configuration};
@@ -248,6 +248,12 @@ impl Market {
             quiet = if going == 0 && seen == last { quiet.saturating_add(1) } else { 0 };
             last = seen;
             tokio::time::sleep(BETWEEN_LOOKS).await;
+            if quiet == QUIET_LOOKS {
+                // What is on its way into the database, however slow that is, is seen behind this.
+                let lock = lock(&self.url, "inquiries").await;
+                lock.close().await.expect("the lock ends");
+                quiet = if self.going().await == 0 { quiet } else { 0 };
+            }
         }
     }
 
@@ -283,6 +289,20 @@ impl Market {
             server.stop().await;
         }
     }
+}
+
+/// Keeps servers from writing a table for as long as it lives, and on SQLite from writing at all.
+pub(crate) async fn lock(url: &str, table: &str) -> AnyConnection {
+    sqlx::any::install_default_drivers();
+    let mut connection = AnyConnection::connect(url).await.expect("the database");
+    let sql = if url.starts_with("sqlite") {
+        "begin immediate".to_owned()
+    } else {
+        format!("begin; lock table {table} in share row exclusive mode")
+    };
+    let locked = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await;
+    locked.expect("it is locked");
+    connection
 }
 
 /// Posts a message to a server; answers what a gateway hears, nothing where it breaks off.

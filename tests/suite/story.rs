@@ -154,6 +154,18 @@ impl Story {
 
     /// Lets time pass: gateways post when their time comes, and in the end all is done that can be.
     async fn live(&mut self, ms: i64) {
+        let rest = self.until_near(ms).await;
+        self.market.pass_badly(rest).await;
+    }
+
+    /// The same where gateways let everything be done that is due.
+    async fn live_well(&mut self, ms: i64) {
+        let rest = self.until_near(ms).await;
+        self.market.pass(rest).await;
+    }
+
+    /// Lets time pass until nothing more is posted before its end; tells what is left of it.
+    async fn until_near(&mut self, ms: i64) -> i64 {
         let end = self.market.clock.now().plus_ms(ms);
         self.deliver().await;
         while let Some(at) = self.callbacks.next_at().filter(|at| *at < end) {
@@ -162,7 +174,7 @@ impl Story {
             self.deliver().await;
         }
         self.market.rest().await;
-        self.market.pass_badly(end.ms_since(self.market.clock.now())).await;
+        end.ms_since(self.market.clock.now())
     }
 
     async fn deliver(&mut self) {
@@ -225,8 +237,9 @@ impl Story {
             self.live(10 * MINUTE).await;
         }
         self.market.standin.mood(|_| Manner::Well);
+        self.live(10 * MINUTE).await;
         for _ in 0..48 {
-            self.live(30 * MINUTE).await;
+            self.live_well(30 * MINUTE).await;
         }
         self.end(&format!(
             "{late} callbacks when the key changed, {in_outage} questions in the outage"

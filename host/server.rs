@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::bulkhead::{Bulkhead, BulkheadSettings};
 use crate::engine::deliver::{self, Delivery, Sink};
+use crate::engine::direct::{self, Direct};
 use crate::engine::fleet::{Fleet, Parts};
 use crate::engine::inquire::{self, Asker};
 use crate::engine::shadow::Shadows;
@@ -60,6 +61,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     store: Store,
+    direct: Direct,
     _guests: Guests,
 }
 
@@ -83,6 +85,8 @@ impl Server {
         let doors = Doors::open(&config, &clock).await?;
         let (addresses, tls) = (doors.addresses()?, doors.tls());
         let store = Store::open(&config.store).await.context("store.url")?;
+        let from = direct::begin(&store, &config.engine.direct, clock.now()).await;
+        let from = from.context("store.url")?;
         let (stop, stopped) = watch::channel(false);
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
         let guests = Guests::start(&config.engine)?;
@@ -105,11 +109,13 @@ impl Server {
         let watching = (&store, &clock, engine.owner.as_str());
         let seen = (metrics.clone(), Arc::clone(&channels));
         tasks.extend(alerts.start(&config, watching, seen, &stopped));
+        let direct = Direct::new(engine.clone(), from);
         tasks.extend(workers(engine, &asker, &stopped));
         let follow = Arc::clone(&fleet).follow(config.engine.poll_ms, stopped.clone());
         tasks.push(tokio::spawn(follow));
         let house = House {
             store: store.clone(),
+            direct: direct.clone(),
             clock,
             channels,
             asks: Arc::new(asker),
@@ -124,7 +130,7 @@ impl Server {
         tasks.extend(doors.serve(&config, house, &stopped));
         tasks.extend(keys.follow(&stopped));
         let Addresses { public, private, status } = addresses;
-        Ok(Self { public, private, status, tls, stop, tasks, store, _guests: guests })
+        Ok(Self { public, private, status, tls, stop, tasks, store, direct, _guests: guests })
     }
 
     /// Ends when a part of the server has ended by itself, which none should.
@@ -142,6 +148,10 @@ impl Server {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the server ended badly");
             }
+        }
+        self.direct.rest().await;
+        if let Err(error) = self.store.end_run(&callgate_store::machine_name()).await {
+            tracing::warn!(%error, "the next run will not know that this one ended well");
         }
         self.store.close().await;
     }

@@ -4,7 +4,7 @@
 //! outside `deliver::http`.
 //!
 //! Reading order: `run` (one job from claim to settle: read it first), `decide` (what to make of
-//! what a run says), `bulkhead` (no plugin takes another's time), `after` (the phase after the commit), `worker` (the loop around it),
+//! what a run says), `direct` (deciding before storing), `bulkhead` (no plugin takes another's time), `after` (the phase after the commit), `worker` (the loop around it),
 //! `outside` and `calls` (what a guest can reach), `convert` and `report`; `deliver` is what becomes of events,
 //! `alert` what people are told;
 //! `backtest` is what another version would have decided, `shadow` the same beside live runs;
@@ -25,8 +25,11 @@ use crate::inbound::Finished;
 use crate::outbound::endpoints::Endpoints;
 
 use self::bulkhead::{Bulkhead, HoldSettings};
+use self::direct::DirectSettings;
 
 mod run;
+
+pub mod direct;
 
 mod decide;
 
@@ -95,6 +98,8 @@ pub struct Settings {
     pub breaker: BreakerSettings,
     /// When what waits for a plugin is looked at again.
     pub hold: HoldSettings,
+    /// When callbacks are decided before they are stored.
+    pub direct: DirectSettings,
 }
 
 impl Settings {
@@ -113,7 +118,8 @@ impl Settings {
             return Err(("guest_nice".to_owned(), problem));
         }
         self.breaker.check().map_err(|(field, problem)| (format!("breaker.{field}"), problem))?;
-        self.hold.check().map_err(|(field, problem)| (format!("hold.{field}"), problem))
+        self.hold.check().map_err(|(field, problem)| (format!("hold.{field}"), problem))?;
+        self.direct.check().map_err(|(field, problem)| (format!("direct.{field}"), problem))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use callgate_core::order::{self, OrderTerms};
 use callgate_core::outcome::{Outcome, Reason};
+use callgate_core::time::Timestamp;
 use callgate_sandbox::plugin::Plugin;
 use callgate_sandbox::registry::RouteKey;
 use callgate_sandbox::run::Stop;
@@ -43,7 +44,23 @@ async fn decision(engine: &Engine, job: &Job, worker: OwnedSemaphorePermit) {
     let held = matches!(decided.outcome, Outcome::Hold { .. });
     let _worker = (!held).then_some(worker);
     decided.spent.duration_us = convert::micros(watch.elapsed());
+    finish(engine, job, decided, watch).await;
+}
+
+/// Settles a decision, with all that follows.
+pub(super) async fn finish(engine: &Engine, job: &Job, decided: Decided, watch: Stopwatch) {
     let settled = settle(engine, job, &decided).await;
+    conclude(engine, job, decided, (settled, watch)).await;
+}
+
+/// What follows a settlement: people and machines hear of it, and the last phase runs.
+pub(super) async fn conclude(
+    engine: &Engine,
+    job: &Job,
+    mut decided: Decided,
+    (settled, watch): (Option<Settled>, Stopwatch),
+) {
+    let held = matches!(decided.outcome, Outcome::Hold { .. });
     report::decision(job, &decided, settled.as_ref(), watch);
     note_trial(engine, job, &decided, settled.as_ref());
     if let (Some(Settled::Done { .. }), Outcome::Advance(_)) = (&settled, &decided.outcome) {
@@ -112,7 +129,7 @@ impl Decided {
     }
 }
 
-async fn decide_job(engine: &Engine, job: &Job) -> Decided {
+pub(super) async fn decide_job(engine: &Engine, job: &Job) -> Decided {
     let attempts = decide::attempts(job);
     if attempts > engine.settings.retry.attempts_max {
         let text = format!("{attempts} attempts were begun and none came to an end");
@@ -264,9 +281,20 @@ fn broken(engine: &Engine, job: &Job, subject: SubjectSeen) -> Decided {
 /// taken again.
 async fn settle(engine: &Engine, job: &Job, decided: &Decided) -> Option<Settled> {
     let now = engine.clock.now();
+    match engine.store.settle(settlement(job, decided, now), now).await {
+        Ok(settled) => Some(settled),
+        Err(error) => {
+            complain(job, &error);
+            None
+        }
+    }
+}
+
+/// What the store is told of a decision.
+pub(super) fn settlement(job: &Job, decided: &Decided, now: Timestamp) -> Settlement {
     let run = decided.run.as_ref();
     let advances = matches!(decided.outcome, Outcome::Advance(_));
-    let settlement = Settlement {
+    Settlement {
         lease: job.lease.clone(),
         outcome: decided.outcome.clone(),
         subject: decided.subject,
@@ -277,13 +305,6 @@ async fn settle(engine: &Engine, job: &Job, decided: &Decided) -> Option<Settled
         run: run.map(|ran| ran.record.clone()),
         spent: decided.spent.clone(),
         due_at: now.plus_ms(decided.due_in_ms),
-    };
-    match engine.store.settle(settlement, now).await {
-        Ok(settled) => Some(settled),
-        Err(error) => {
-            complain(job, &error);
-            None
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use callgate_core::gateway::{Ack, Answer, Refusal};
 use callgate_core::notification::Verified;
 use callgate_core::request::Request;
-use callgate_store::{Callback, Receipt, Store};
+use callgate_store::{Callback, Receipt};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use tokio::sync::{Semaphore, broadcast};
@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, broadcast};
 use super::channel::{AnswerWhen, Channel, Channels};
 use super::listener::{BodyFault, Peer, read_body};
 use super::networks::Proxies;
+use super::taking::Taking;
 use super::{Finished, ListenerSettings, listener};
 use crate::clock::{Clock, Stopwatch};
 use crate::telemetry::LineBudget;
@@ -28,7 +29,7 @@ use crate::telemetry::pulse::Pulse;
 #[derive(Debug)]
 pub struct Intake {
     channels: Arc<Channels>,
-    store: Store,
+    taking: Arc<dyn Taking>,
     finished: broadcast::Sender<Finished>,
     clock: Clock,
     settings: ListenerSettings,
@@ -43,7 +44,7 @@ impl Intake {
     #[must_use]
     pub fn new(
         channels: Arc<Channels>,
-        store: Store,
+        taking: Arc<dyn Taking>,
         finished: broadcast::Sender<Finished>,
         place: Place,
     ) -> Self {
@@ -51,7 +52,17 @@ impl Intake {
         let requests = Semaphore::new(settings.requests_max);
         let (trusted, header) = (settings.trusted_proxies.clone(), settings.forwarded_by);
         let proxies = Proxies { trusted, header };
-        Self { channels, store, finished, clock, settings, proxies, requests, refused_lines, pulse }
+        Self {
+            channels,
+            taking,
+            finished,
+            clock,
+            settings,
+            proxies,
+            requests,
+            refused_lines,
+            pulse,
+        }
     }
 
     /// Answers one request on the public listener.
@@ -153,7 +164,7 @@ impl Intake {
             raw: raw.into(),
         };
         let (signed_at, now) = (callback.verified.signed_at(), self.clock.now());
-        let storing = self.store.accept(callback, now);
+        let storing = self.taking.take(callback, now);
         match tokio::time::timeout(left(watch), storing).await {
             Ok(Ok(Receipt::New(ids))) => {
                 // A repeat may have the time of the first.

@@ -4,7 +4,7 @@
 //! Absent: a state change of a document, SQL, a guest.
 //!
 //! Reading order: `listener` (connections and their limits), `networks` (whom they come from),
-//! `channel`, `callback` (the straight line from bytes to ack), `asking` (how gateways are asked)
+//! `channel`, `callback` (the straight line from bytes to ack), `taking` (who takes it in), `asking` (how gateways are asked)
 //! with the calls `inquiries`, `orders` and their `view`, `operator` (health and metrics), `operate`
 //! (repair) with its `operate_query` and `operate_view`, `ready`, `sinks`, `alerts`, `reconcile` and
 //! `keys` beside them, `plugins` (what is in force), `trials` with `statistics` (versions at work), `tokens`,
@@ -26,6 +26,8 @@ pub mod asking;
 pub mod inquiries;
 
 pub mod callback;
+
+pub mod taking;
 
 pub mod error;
 

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::alert::Robots;
 use crate::engine::bulkhead::Bulkhead;
+use crate::engine::direct::Direct;
 use crate::engine::fleet::Fleet;
 use crate::inbound::asking::SharedAsks;
 use crate::inbound::callback::{Intake, Place};
@@ -44,6 +45,7 @@ pub(super) struct Addresses {
 /// What stands behind them.
 pub(super) struct House {
     pub(super) store: Store,
+    pub(super) direct: Direct,
     pub(super) clock: Clock,
     pub(super) channels: Arc<Channels>,
     pub(super) asks: SharedAsks,
@@ -110,7 +112,8 @@ impl House {
             pulse: self.pulse.clone(),
         };
         let (channels, finished) = (Arc::clone(&self.channels), self.finished.clone());
-        let intake = Arc::new(Intake::new(channels, self.store.clone(), finished, place));
+        let intake =
+            Arc::new(Intake::new(channels, Arc::new(self.direct.clone()), finished, place));
         let answer = move |peer, request| Arc::clone(&intake).answer(peer, request);
         tokio::spawn(listener::serve_peers(bound, config.public.clone(), answer, stopped))
     }

@@ -1,6 +1,7 @@
 //! Accepting: a verified callback becomes rows, once for each delivery key and part.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use callgate_core::money::Money;
 use callgate_core::notification::{AccountMismatch, Notification, Verified};
@@ -42,9 +43,11 @@ pub enum Receipt {
 /// A callback on its way into the inbox.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    pub(crate) callback: Callback,
+    pub(crate) callback: Arc<Callback>,
     /// One id for each part; the same when the group has to be run again.
     pub(crate) ids: Vec<String>,
+    /// Who has decided what becomes of it, and until when they may say so.
+    pub(crate) lease: Option<(String, Timestamp)>,
     pub(crate) now: Timestamp,
 }
 
@@ -85,7 +88,7 @@ impl Arrival {
 pub(crate) async fn run(
     connection: &mut Connection,
     dialect: Dialect,
-    arrivals: &[Arrival],
+    arrivals: &[&Arrival],
 ) -> Result<(Vec<Receipt>, Vec<Contradiction>), Fault> {
     if arrivals.is_empty() {
         return Ok((Vec::new(), Vec::new()));
@@ -137,7 +140,7 @@ pub(crate) async fn run(
         })
         .collect();
     let seen = arrivals.iter().zip(&receipts).filter(|(_, receipt)| **receipt == Receipt::Seen);
-    let repeats: Vec<&Arrival> = seen.map(|(arrival, _)| arrival).collect();
+    let repeats: Vec<&Arrival> = seen.map(|(arrival, _)| *arrival).collect();
     let contradictions = contradictions(connection, &repeats).await?;
     Ok((receipts, contradictions))
 }
@@ -149,7 +152,7 @@ pub(crate) async fn run(
 async fn resolve(
     connection: &mut Connection,
     dialect: Dialect,
-    arrivals: &[Arrival],
+    arrivals: &[&Arrival],
 ) -> Result<HashMap<(String, String), String>, Fault> {
     let named: BTreeSet<(&str, &str)> = arrivals
         .iter()
@@ -208,8 +211,8 @@ impl Pending<'_> {
         &self,
         (channel, delivery_key, part): Key<'_>,
         orders: &HashMap<(String, String), String>,
-    ) -> [Cell; 26] {
-        let Callback { business, scene, .. } = &self.arrival.callback;
+    ) -> [Cell; 29] {
+        let Callback { business, scene, .. } = &*self.arrival.callback;
         let found = self.notification;
         let subject = found
             .order_no
@@ -225,6 +228,7 @@ impl Pending<'_> {
             AccountMismatch::Application => "application",
         });
         let now = self.arrival.now.as_ms();
+        let lease = self.arrival.lease.as_ref();
         [
             self.id.into(),
             channel.into(),
@@ -252,12 +256,15 @@ impl Pending<'_> {
             now.into(),
             self.seen.into(),
             self.last_seen.as_ms().into(),
+            lease.map(|(_, until)| until.as_ms()).into(),
+            lease.map(|(owner, _)| owner.as_str()).into(),
+            i64::from(lease.is_some()).into(),
         ]
     }
 
     /// What came with it.
     fn evidence(&self, part: i64) -> [Cell; 3] {
-        let Callback { headers, raw, .. } = &self.arrival.callback;
+        let Callback { headers, raw, .. } = &*self.arrival.callback;
         let raw = (part == 0).then_some(raw.as_slice());
         [self.id.into(), headers.as_str().into(), raw.into()]
     }
@@ -275,12 +282,13 @@ const INSERT: Statement = Statement {
     columns: "id, channel, business, scene, delivery_key, part, event_type, meaning_key, \
               order_no, subject, transaction_id, refund_id, refund_no, payer, amount_minor, \
               currency, order_amount_minor, order_currency, refunded_total_minor, mismatch, \
-              occurred_at_ms, body, received_at_ms, due_at_ms, seen, last_seen_at_ms",
+              occurred_at_ms, body, received_at_ms, due_at_ms, seen, last_seen_at_ms, \
+              leased_until_ms, lease_owner, attempts",
     text: "insert into inbox (id, channel, business, scene, delivery_key, part, event_type, \
            meaning_key, order_no, subject, transaction_id, refund_id, refund_no, payer, \
            amount_minor, currency, order_amount_minor, order_currency, refunded_total_minor, \
            mismatch, occurred_at_ms, body, received_at_ms, due_at_ms, seen, last_seen_at_ms, \
-           state, headers) \
+           leased_until_ms, lease_owner, attempts, state, headers) \
            select v.*, 'ready', '' from v where v.id is not null \
            on conflict (channel, delivery_key, part) do update \
            set seen = inbox.seen + excluded.seen, last_seen_at_ms = excluded.last_seen_at_ms \

@@ -6,6 +6,7 @@ use crate::accept::{self, Arrival, Receipt};
 use crate::calls::log::{self, Called, Calling};
 use crate::deliveries::{self, Redelivery};
 use crate::dialect::Dialect;
+use crate::direct::{Arrived, Arriving};
 use crate::error::{Fault, StoreError};
 use crate::held::{self, Recalling};
 use crate::inquiries::{self, Inquired, Inquiring};
@@ -26,6 +27,7 @@ use crate::sql::Connection;
 #[derive(Debug)]
 pub(crate) enum Operation {
     Accept(Arrival, Reply<Receipt>),
+    Arrive(Box<Arriving>, Reply<Arrived>),
     Register(Box<Registration>, Reply<Registered>),
     Settle(Box<Settling>, Reply<Settled>),
     Finish(Box<Finishing>, Reply<Settled>),
@@ -78,6 +80,7 @@ impl<Input, Output> Lane<Input, Output> {
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     accepts: Lane<Arrival, Receipt>,
+    arrives: Lane<Arriving, Arrived>,
     registers: Lane<Registration, Registered>,
     settles: Lane<Settling, Settled>,
     finishes: Lane<Finishing, Settled>,
@@ -96,6 +99,7 @@ pub(crate) struct Group {
 #[derive(Debug)]
 pub(crate) struct Answers {
     accepts: Vec<Receipt>,
+    arrives: Vec<Result<Arrived, StoreError>>,
     registers: Vec<Registered>,
     settles: Vec<Result<Settled, StoreError>>,
     finishes: Vec<Result<Settled, StoreError>>,
@@ -140,6 +144,7 @@ impl Group {
         for operation in operations {
             match operation {
                 Operation::Accept(input, reply) => group.accepts.push(input, reply),
+                Operation::Arrive(input, reply) => group.arrives.push(*input, reply),
                 Operation::Register(input, reply) => group.registers.push(*input, reply),
                 Operation::Settle(input, reply) => group.settles.push(*input, reply),
                 Operation::Finish(input, reply) => group.finishes.push(*input, reply),
@@ -164,6 +169,7 @@ impl Group {
     pub(crate) fn len(&self) -> usize {
         [
             self.accepts.inputs.len(),
+            self.arrives.inputs.len(),
             self.registers.inputs.len(),
             self.settles.inputs.len(),
             self.finishes.inputs.len(),
@@ -188,12 +194,16 @@ impl Group {
         dialect: Dialect,
         order_block_ms: i64,
     ) -> Result<Answers, Fault> {
-        let (accepts, contradictions) =
-            accept::run(connection, dialect, &self.accepts.inputs).await?;
+        let arrives = &self.arrives.inputs;
+        let arrivals = self.accepts.inputs.iter().chain(arrives.iter().map(|one| &one.arrival));
+        let arrivals: Vec<_> = arrivals.collect();
+        let (mut accepts, contradictions) = accept::run(connection, dialect, &arrivals).await?;
         let (registers, released) =
             register::run(connection, dialect, &self.registers.inputs).await?;
         let (settles, finishes) = (&self.settles.inputs, &self.finishes.inputs);
-        let verdicts = settle::run(connection, dialect, settles, finishes).await?;
+        let settlings = settles.iter().chain(arrives.iter().map(|one| &one.settling));
+        let settlings: Vec<_> = settlings.collect();
+        let mut verdicts = settle::run(connection, dialect, &settlings, finishes).await?;
         // Before the claims, so that what is due now is handed out now.
         let (operates, freed) = operate::run(connection, dialect, &self.operates.inputs).await?;
         let recalls = held::run(connection, dialect, &self.recalls.inputs).await?;
@@ -207,12 +217,24 @@ impl Group {
         let calls = log::run(connection, dialect, &self.calls.inputs).await?;
         let inquiries = inquiries::run(connection, dialect, &self.inquiries.inputs).await?;
         outbox::append(connection, &verdicts.events).await?;
+        let settled = !settlings.is_empty() || !finishes.is_empty();
+        let receipts = accepts.split_off(self.accepts.inputs.len().min(accepts.len()));
+        let ends = verdicts.settles.split_off(settles.len().min(verdicts.settles.len()));
+        let arrived = receipts.into_iter().zip(ends);
+        let arrives = arrived.map(|(receipt, end)| end.map(|settled| Arrived { receipt, settled }));
+        let arrives: Vec<_> = arrives.collect();
         let stored = accepts.iter().any(|receipt| *receipt != Receipt::Seen);
-        let settled = !settles.is_empty() || !finishes.is_empty();
+        // What was decided before it was stored leaves nothing to claim, unless it did not hold.
+        let left = |arrived: &Result<Arrived, StoreError>| {
+            !matches!(arrived, Ok(Arrived { settled: Settled::Done { .. }, .. }))
+        };
+        let ended = !settles.is_empty() || !finishes.is_empty() || arrives.iter().any(left);
+        let woken = verdicts.woken || released > 0 || freed > 0 || recalled;
         Ok(Answers {
-            work: Work::when(stored || settled || released > 0 || freed > 0 || recalled),
+            work: Work::when(stored || ended || woken),
             settled: Work::when(settled),
             accepts,
+            arrives,
             contradictions,
             set_aside,
             registers,
@@ -232,6 +254,7 @@ impl Group {
     /// Answers everybody.
     pub(crate) fn answer(self, answers: Answers) {
         self.accepts.answer(answers.accepts.into_iter().map(Ok));
+        self.arrives.answer(answers.arrives);
         self.registers.answer(answers.registers.into_iter().map(Ok));
         self.settles.answer(answers.settles);
         self.finishes.answer(answers.finishes);
@@ -249,6 +272,7 @@ impl Group {
     /// Tells everybody that nothing was done.
     pub(crate) fn fail(self, error: &StoreError) {
         self.accepts.fail(error);
+        self.arrives.fail(error);
         self.registers.fail(error);
         self.settles.fail(error);
         self.finishes.fail(error);
@@ -275,6 +299,7 @@ impl Group {
             Dialect::Postgres => {
                 let Self {
                     accepts,
+                    arrives,
                     registers,
                     settles,
                     finishes,
@@ -289,6 +314,7 @@ impl Group {
                     inquiries,
                 } = self;
                 let came_in = Self { accepts, ..Self::default() };
+                let arrived = Self { arrives, ..Self::default() };
                 let registered = Self { registers, ..Self::default() };
                 let work = Self { settles, finishes, claims, recalls, ..Self::default() };
                 let delivered = Self { steps, redeliveries, ..Self::default() };
@@ -297,10 +323,13 @@ impl Group {
                 let probed = Self { probes, ..Self::default() };
                 let called = Self { calls, ..Self::default() };
                 let inquired = Self { inquiries, ..Self::default() };
-                [came_in, registered, work, delivered, operated, removed, probed, called, inquired]
-                    .into_iter()
-                    .filter(|part| part.len() > 0)
-                    .collect()
+                [
+                    came_in, arrived, registered, work, delivered, operated, removed, probed,
+                    called, inquired,
+                ]
+                .into_iter()
+                .filter(|part| part.len() > 0)
+                .collect()
             }
         }
     }
@@ -310,6 +339,8 @@ impl Group {
         let mut groups = Vec::with_capacity(self.len());
         let one = |accepts| Self { accepts, ..Self::default() };
         groups.extend(single(self.accepts).map(one));
+        let one = |arrives| Self { arrives, ..Self::default() };
+        groups.extend(single(self.arrives).map(one));
         let one = |registers| Self { registers, ..Self::default() };
         groups.extend(single(self.registers).map(one));
         let one = |settles| Self { settles, ..Self::default() };

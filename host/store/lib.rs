@@ -4,7 +4,8 @@
 //! clock: `now` is always a parameter, in SQL too.
 //!
 //! Reading order: [`Store`] is the way in. What writes waits for one writer (`writer`), which runs
-//! what waits in line (`queue`, `weight`) as one transaction (`group`): accepting (`accept`, `repeat`), registering
+//! what waits in line (`queue`, `weight`) as one transaction (`group`): accepting (`accept`, `repeat`;
+//! with what was decided before, `direct`), registering
 //! (`register`),
 //! settling (`settlement`, `settle`, `verdict`, `ending`), claiming (`lease`, `held`) and delivering (`sinks`). One
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
@@ -14,7 +15,7 @@
 //! gateways sign with, where they handed it out, in `certificates`; what is wrong, and whom to tell,
 //! in `alerts`, with `measures`; what gateways are to be asked in `inquiries`; what bills are held
 //! against in `bills`; what is old is archived to files (`retention`), and
-//! `backup` copies whole files. Below are
+//! `backup` copies whole files; `runs` knows whether the last run of this machine ended well. Below are
 //! the seam to both databases (`sql`, `lite`, `single`), multi-row statements (`batch`), what differs
 //! between the two (`dialect`), the schema and the faults.
 
@@ -31,6 +32,8 @@ mod group;
 mod accept;
 
 mod repeat;
+
+mod direct;
 
 mod register;
 
@@ -99,6 +102,8 @@ mod retention;
 
 mod backup;
 
+mod runs;
+
 mod tally;
 
 mod probe;
@@ -132,6 +137,7 @@ pub use bills::{BILL_ROWS_MAX, PaidNotification, PaidPage};
 pub use calls::{CALLS_MAX, CallBegun, CallEnd, CallKept, EndedCall, NewCall, StoredCall};
 pub use certificates::{AskGaps, CertificateAsk, PlatformCertificate};
 pub use deliveries::{DEAD_LETTERS_MAX, DeadAct, DeadLetter, DeadLetters, WaitingDelivery};
+pub use direct::{Arrived, Entry, Foreseen};
 pub use documents::{DOCUMENTS_MAX, Document, DocumentRef, ORDERS};
 pub use error::StoreError;
 pub use filter::{COUNT_MAX, Cursor, Filter, SAMPLE_MAX, SEARCH_MAX};

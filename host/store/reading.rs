@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::dialect::File;
+use crate::direct::Sought;
 use crate::documents::{Document, DocumentKey, DocumentRef, checked, find, several};
 use crate::error::StoreError;
 use crate::sql::{Connection, Pool};
@@ -31,17 +32,24 @@ struct Near {
 }
 
 impl Near {
-    /// The documents that there are; `None` where they cannot be read.
-    async fn find(&self, keys: &[DocumentKey]) -> Option<Vec<Option<Document>>> {
+    /// A connection; `None` where there is none.
+    fn take(&self) -> Option<Connection> {
         let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.pop();
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => self.file.open().ok()?,
-        };
-        let found = find(&mut connection, "", keys.iter()).await.ok()?;
+        kept.or_else(|| self.file.open().ok())
+    }
+
+    /// Keeps a connection that served well.
+    fn keep(&self, connection: Connection) {
         if let Some(free) = self.free.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             free.push(connection);
         }
+    }
+
+    /// The documents that there are; `None` where they cannot be read.
+    async fn find(&self, keys: &[DocumentKey]) -> Option<Vec<Option<Document>>> {
+        let mut connection = self.take()?;
+        let found = find(&mut connection, "", keys.iter()).await.ok()?;
+        self.keep(connection);
         let same = |key: &DocumentKey, one: &Document| {
             (&one.business, &one.collection, &one.key) == (&key.0, &key.1, &key.2)
         };
@@ -74,6 +82,21 @@ impl Reading {
         if let Some(near) = &self.near {
             *near.free.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
+    }
+
+    /// The order that waits for a callback, if there is one.
+    pub(crate) async fn waiting_order(
+        &self,
+        readers: &Pool,
+        sought: &Sought<'_>,
+    ) -> Result<Option<Document>, StoreError> {
+        let Some(near) = &self.near else {
+            return sought.find(&mut readers.acquire().await?).await;
+        };
+        let Some(mut connection) = near.take() else { return Ok(None) };
+        let found = sought.find(&mut connection).await?;
+        near.keep(connection);
+        Ok(found)
     }
 
     /// Several documents of one business, in the order asked. What cannot be read together is read

@@ -40,13 +40,15 @@ pub(crate) struct Verdicts {
     pub(crate) settles: Vec<Result<Settled, StoreError>>,
     pub(crate) finishes: Vec<Result<Settled, StoreError>>,
     pub(crate) events: Vec<Outgoing>,
+    /// Whether something that was put off may go now.
+    pub(crate) woken: bool,
 }
 
 /// Settles a group of runs and of last phases.
 pub(crate) async fn run(
     connection: &mut Connection,
     dialect: Dialect,
-    group: &[Settling],
+    group: &[&Settling],
     finishing: &[Finishing],
 ) -> Result<Verdicts, Fault> {
     let mut verdicts = Verdicts::default();
@@ -74,6 +76,7 @@ pub(crate) async fn run(
     }
     let waiting = waiting(&known);
     write(connection, &mut writes, &waiting).await?;
+    verdicts.woken = !waiting.is_empty();
     verdicts.events = writes.events;
     finish(connection, finishing, &known, &mut verdicts).await?;
     attempt::insert(connection, &attempts(group, finishing, &verdicts)).await?;
@@ -82,7 +85,7 @@ pub(crate) async fn run(
 
 /// What the group adds to the attempts: those whose lease held.
 fn attempts(
-    group: &[Settling],
+    group: &[&Settling],
     finishing: &[Finishing],
     verdicts: &Verdicts,
 ) -> Vec<attempt::AttemptCells> {
@@ -170,14 +173,14 @@ fn finished(Finishing { settlement, now }: &Finishing) -> RowChange {
 async fn look(
     connection: &mut Connection,
     dialect: Dialect,
-    group: &[Settling],
+    group: &[&Settling],
     finishing: &[Finishing],
 ) -> Result<Known, Fault> {
     let mut known = Known::default();
     let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
     let mut ids: BTreeSet<_> =
         finishing.iter().map(|finishing| finishing.settlement.lease.id.as_str()).collect();
-    for Settling { settlement, .. } in group {
+    for Settling { settlement, .. } in group.iter().copied() {
         let lease = &settlement.lease;
         ids.insert(lease.id.as_str());
         keys.extend(documents_of(settlement));

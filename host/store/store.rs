@@ -86,10 +86,15 @@ impl Store {
     ///
     /// # Errors
     /// Any [`StoreError`]; nothing was acknowledged, and the gateway must send it again.
-    pub async fn accept(&self, callback: Callback, now: Timestamp) -> Result<Receipt, StoreError> {
+    pub async fn accept(
+        &self,
+        callback: impl Into<Arc<Callback>>,
+        now: Timestamp,
+    ) -> Result<Receipt, StoreError> {
+        let callback = callback.into();
         let parts = callback.verified.notifications().len();
         let ids = (0..parts).map(|_| self.new_id(now)).collect();
-        let arrival = Arrival { callback, ids, now };
+        let arrival = Arrival { callback, ids, lease: None, now };
         arrival.check()?;
         self.ask(|reply| Operation::Accept(arrival, reply)).await
     }
@@ -360,6 +365,10 @@ impl Store {
             tracing::error!("the store's writer ended badly");
         }
         self.0.pools.close().await;
+    }
+
+    pub(crate) fn pools(&self) -> &Pools {
+        &self.0.pools
     }
 
     pub(crate) fn readers(&self) -> &Pool {

@@ -17,6 +17,9 @@ impl Operation {
     pub(crate) fn bytes(&self) -> usize {
         let carried = match self {
             Self::Accept(arrival, _) => of_arrival(arrival),
+            Self::Arrive(arriving, _) => {
+                sum([of_arrival(&arriving.arrival), of_settlement(&arriving.settling.settlement)])
+            }
             Self::Register(registration, _) => registration.bytes(),
             Self::Settle(settling, _) => of_settlement(&settling.settlement),
             Self::Finish(finishing, _) => of_after(&finishing.settlement),

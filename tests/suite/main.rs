@@ -27,6 +27,8 @@ mod start;
 
 mod crash;
 
+mod direct;
+
 mod operate;
 
 mod alerts;

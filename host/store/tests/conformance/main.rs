@@ -19,6 +19,8 @@ mod acts;
 
 mod accepting;
 
+mod foreseeing;
+
 mod claiming;
 
 mod holding;
@@ -118,6 +120,17 @@ stories! {
         an_impossible_callback_fails_alone_and_its_neighbours_are_stored
         what_was_accepted_is_there_after_closing_and_opening
         the_bell_rings_also_for_what_came_before_waiting;
+    foreseeing:
+        a_callback_and_its_decision_are_one_commit
+        a_job_that_is_foreseen_is_the_one_that_is_claimed
+        what_no_order_waits_for_is_not_foreseen
+        of_one_callback_on_ten_ways_one_decides
+        of_two_messages_of_one_meaning_one_decides
+        a_decision_that_does_not_hold_leaves_the_callback_ready
+        a_decision_to_come_again_leaves_the_callback_for_later
+        an_impossible_decision_stores_the_callback_all_the_same
+        a_decision_that_takes_long_follows_its_callback
+        a_run_that_did_not_end_is_known_at_the_next;
     claiming:
         a_claim_carries_the_notification_and_its_order
         notifications_of_one_order_are_claimed_one_after_the_other

@@ -1,0 +1,94 @@
+//! Callbacks that are decided before they are stored: the effect stands when the gateway has its
+//! answer, once, whoever comes first.
+
+use std::sync::Arc;
+
+use callgate_trigger::burst::Burst;
+use callgate_trigger::channel::Channel;
+use serde_json::json;
+
+use crate::house::{House, keys, now, stage};
+
+const DECIDED: &str = "callgate_direct_total{business=\"PRODUCT_ORDER\",way=\"decided\"}";
+
+fn burst(seed: u64, orders: u32) -> Burst {
+    Burst { stage: stage(Channel::WechatV3Main).0, seed, orders, deliveries: 3 }
+}
+
+async fn register(house: &House, burst: &Burst) {
+    for index in 0..burst.orders {
+        let order = burst.order(index);
+        let body = json!({ "amount_minor": order.amount.minor, "currency": "CNY",
+            "state": order.state });
+        assert_eq!(house.put_order(&order.order_no, &body).await.0, 201);
+    }
+}
+
+/// Posts the first delivery of each order, one after the other.
+async fn post(house: &House, burst: &Burst) {
+    for delivery in burst.deliveries().filter(|delivery| delivery.delivery == 0) {
+        let message = burst.message(keys().0, delivery, now()).expect("a signed message");
+        assert_eq!(house.send(&message).await.0, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_effect_stands_when_the_gateway_has_its_answer() {
+    let Some(house) = House::start_set(&["engine.direct.patience_ms=2000"]) else { return };
+    let burst = burst(1, 5);
+    register(&house, &burst).await;
+    post(&house, &burst).await;
+    for index in 0..burst.orders {
+        let order = house.order(&burst.order(index).order_no).await.expect("registered");
+        assert_eq!(order["state"], "TO_BE_DELIVERED", "{order:#}");
+        assert_eq!(order["history"][0]["attempt"], 1, "{order:#}");
+        assert_eq!(order["events"].as_array().map(Vec::len), Some(1), "{order:#}");
+    }
+    assert_eq!(house.metric(DECIDED).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_the_race_with_patience_ends_each_callback_is_run_once() {
+    let flags = ["engine.direct.patience_ms=1", "engine.direct.rest_ms=0", "engine.poll_ms=100"];
+    let Some(house) = House::start_set(&flags) else { return };
+    let burst = burst(2, 40);
+    register(&house, &burst).await;
+    let house = Arc::new(house);
+    let mut sending = tokio::task::JoinSet::new();
+    for delivery in burst.deliveries() {
+        let message = burst.message(keys().0, delivery, now()).expect("a signed message");
+        let house = Arc::clone(&house);
+        sending.spawn(async move { house.send(&message).await.0 });
+    }
+    while let Some(status) = sending.join_next().await {
+        assert_eq!(status.expect("sent"), 200);
+    }
+    for index in 0..burst.orders {
+        let order_no = burst.order(index).order_no;
+        let paid = house.order_when(&order_no, |order| order["state"] == "TO_BE_DELIVERED").await;
+        assert_eq!(paid["history"].as_array().map(Vec::len), Some(1), "{paid:#}");
+        assert_eq!(paid["history"][0]["attempt"], 1, "{paid:#}");
+        assert_eq!(paid["events"].as_array().map(Vec::len), Some(1), "{paid:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_last_run_came_down_callbacks_are_stored_first() {
+    let Some(house) = House::start_set(&["engine.direct.patience_ms=2000"]) else { return };
+    house.kill();
+    let house = house.kill_and_restart();
+    assert!(house.log().contains("the last run on this machine did not end well"));
+    let stored = burst(3, 3);
+    register(&house, &stored).await;
+    post(&house, &stored).await;
+    for index in 0..stored.orders {
+        let order_no = stored.order(index).order_no;
+        house.order_when(&order_no, |order| order["state"] == "TO_BE_DELIVERED").await;
+    }
+    assert_eq!(house.metric(DECIDED).await, 0);
+    let house = house.stop_and_restart();
+    let decided = burst(4, 3);
+    register(&house, &decided).await;
+    post(&house, &decided).await;
+    assert_eq!(house.metric(DECIDED).await, 3);
+}

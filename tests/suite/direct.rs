@@ -26,7 +26,7 @@ async fn register(house: &House, burst: &Burst) {
 
 /// Posts the first delivery of each order, one after the other.
 async fn post(house: &House, burst: &Burst) {
-    for delivery in burst.deliveries().filter(|delivery| delivery.delivery == 0) {
+    for delivery in burst.deliveries().into_iter().filter(|delivery| delivery.delivery == 0) {
         let message = burst.message(keys().0, delivery, now()).expect("a signed message");
         assert_eq!(house.send(&message).await.0, 200);
     }

@@ -81,7 +81,7 @@ impl Schedule {
     }
 }
 
-/// How many questions a channel may put, all hosts together.
+/// How many questions a merchant may put, on all its channels and all hosts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Questions a minute.
@@ -100,6 +100,19 @@ pub struct Bucket {
 }
 
 impl Rate {
+    /// What is allowed by both.
+    #[must_use]
+    pub fn least(self, other: Self) -> Self {
+        let per_minute = self.per_minute.min(other.per_minute);
+        Self { per_minute, burst: self.burst.min(other.burst) }
+    }
+
+    /// From one question to the next, once the bucket is empty, in milliseconds.
+    #[must_use]
+    pub fn gap_ms(&self) -> u32 {
+        60_000_u32.div_ceil(self.per_minute.max(1))
+    }
+
     /// A bucket that nobody has taken from.
     #[must_use]
     pub fn full(&self, now: Timestamp) -> Bucket {
@@ -190,6 +203,14 @@ mod tests {
         assert_eq!(SCHEDULE.next(at(0), 9, end, 0), None);
         assert_eq!(SCHEDULE.again(at(0), 9, end, 0), Some(end.plus_ms(14_400_000)));
         assert_eq!(SCHEDULE.again(at(0), 9, end.plus_ms(86_400_000), 0), None);
+    }
+
+    #[test]
+    fn of_two_rates_the_smaller_numbers_hold() {
+        let (fast, slow) = (Rate { per_minute: 600, burst: 2 }, Rate { per_minute: 90, burst: 10 });
+        let both = Rate { per_minute: 90, burst: 2 };
+        assert_eq!((fast.least(slow), slow.least(fast)), (both, both));
+        assert_eq!((fast.gap_ms(), both.gap_ms()), (100, 667));
     }
 
     #[test]

@@ -56,6 +56,15 @@ pub struct NewInquiry {
     pub due_at: Timestamp,
 }
 
+/// How much may be asked: gateways count by merchant, so all channels of one take from one bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowance {
+    /// As whom the gateway is asked, 1 to 256 characters.
+    pub merchant: String,
+    /// How many questions its channels and all hosts together may put.
+    pub rate: Rate,
+}
+
 /// Asks for questions to put.
 #[derive(Debug, Clone)]
 pub struct ClaimInquiries {
@@ -67,8 +76,8 @@ pub struct ClaimInquiries {
     pub limit: u32,
     /// How long they belong to the host, in milliseconds.
     pub lease_ms: i64,
-    /// How many all hosts together may put.
-    pub rate: Rate,
+    /// How many may be put.
+    pub allowance: Allowance,
 }
 
 /// What a claim came to.
@@ -110,8 +119,8 @@ pub struct BeginInquiry {
     pub lease_ms: i64,
     /// So long after the last question none is put, in milliseconds.
     pub gap_ms: i64,
-    /// How many all hosts together may put.
-    pub rate: Rate,
+    /// How many may be put.
+    pub allowance: Allowance,
 }
 
 /// Whether a question may be put now.
@@ -128,7 +137,7 @@ pub enum InquiryBegun {
     },
     /// Somebody puts it at this moment.
     UnderWay,
-    /// The channel has put as many as it may.
+    /// The merchant has put as many as it may.
     Limited,
 }
 
@@ -202,12 +211,12 @@ impl Inquiring {
         rows.saturating_mul(512)
     }
 
-    /// Those that take from a channel's bucket come first and in one order, so that two hosts do
+    /// Those that take from a merchant's bucket come first and in one order, so that two hosts do
     /// not wait for each other.
     fn rank(&self) -> (u8, &str) {
         match self {
-            Self::Claim(claim, _) => (0, &claim.channel),
-            Self::Begin(begin, _) => (0, &begin.new.key.channel),
+            Self::Claim(claim, _) => (0, &claim.allowance.merchant),
+            Self::Begin(begin, _) => (0, &begin.allowance.merchant),
             Self::End(..) | Self::Open(..) | Self::Page(..) | Self::Forget(_) => (1, ""),
         }
     }

@@ -145,8 +145,8 @@ pub use held::{HELD_FULL, HELD_OPEN, Recall};
 pub use history::{Committed, Effect, HISTORY_MAX, HistoryEntry, RunRecord};
 pub use inbox::{Counts, InboxState, NOTIFICATIONS_MAX, StoredNotification};
 pub use inquiries::{
-    BeginInquiry, ClaimInquiries, ClaimedInquiries, FirstQuestion, InquiryBegun, InquiryEnd,
-    InquiryKey, InquiryLease, NewInquiry, StoredInquiry, SweepInquiries,
+    Allowance, BeginInquiry, ClaimInquiries, ClaimedInquiries, FirstQuestion, InquiryBegun,
+    InquiryEnd, InquiryKey, InquiryLease, NewInquiry, StoredInquiry, SweepInquiries,
 };
 pub use lease::{CLAIM_MAX, ClaimRequest, Job, Lease, MeaningUse};
 pub use measures::{SILENT_LOOKED_AT, Silence, SinkBacklog};

@@ -98,5 +98,6 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (16, "alerts", include_str!("../../migrations/0016_alerts.sql")),
     (18, "callbacks", include_str!("../../migrations/0018_callbacks.sql")),
     (19, "races", include_str!("../../migrations/0019_races.sql")),
+    (21, "merchants", include_str!("../../migrations/0021_merchants.sql")),
     (25, "runs", include_str!("../../migrations/0025_runs.sql")),
 ];

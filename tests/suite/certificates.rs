@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 
 use crate::house::{House, OPERATOR, keys, now};
 use crate::reload::{callback, configuration, count_when, house, logged, shown, wechat};
+use crate::standin::signer::Signer;
+use crate::standin::wechat_v3::authorized;
 
 /// What the stand-in does with a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,8 @@ struct Inner {
     /// Serials and texts, in the order of the answer.
     handed: Vec<(String, String)>,
     signer: Arc<Keys>,
+    /// Who may ask: the key, and the number that it goes by.
+    merchant: (Signer, String),
     asked: u64,
 }
 
@@ -49,6 +53,10 @@ impl Platform {
             mood: Mood::Answers,
             handed: vec![certificate(signer)],
             signer: Arc::clone(signer),
+            merchant: (
+                Signer::of(signer, "stranger.key.pem", MERCHANT_SERIAL),
+                signer.accounts.wechat_merchant_id.clone(),
+            ),
             asked: 0,
         };
         let inner = Arc::new(Mutex::new(inner));
@@ -78,7 +86,7 @@ impl Platform {
                 "api_v3_key_file = \"keys/old-wechat-v3-api.key\"\nfetch_certificates = true\n\
                  {more}\n[channels.wechat-v3-main.ask]\nallow_private = true\n\
                  [channels.wechat-v3-main.inquiry]\nbase_url = \"{url}\"\n\
-                 merchant_serial = \"1DDE55AD98ED71D6\"\n\
+                 merchant_serial = \"{MERCHANT_SERIAL}\"\n\
                  merchant_private_key_file = \"keys/old-stranger.key.pem\"\n"
             ),
         )
@@ -89,8 +97,10 @@ async fn answer(State(inner): State<Arc<Mutex<Inner>>>, headers: HeaderMap) -> R
     let mut inner = inner.lock().expect("the stand-in");
     inner.asked = inner.asked.saturating_add(1);
     let said = headers.get("authorization").and_then(|value| value.to_str().ok());
-    let signed = said.is_some_and(|value| value.starts_with("WECHATPAY2-SHA256-RSA2048 mchid="));
-    if !signed || inner.mood == Mood::Refuses {
+    let (merchant, merchant_id) = &inner.merchant;
+    let request = ("GET", "/v3/certificates", "");
+    let signed = authorized(said.unwrap_or_default(), request, (merchant, merchant_id), now());
+    if signed.is_none() || inner.mood == Mood::Refuses {
         let body = json!({ "code": "SIGN_ERROR", "message": "no" });
         return (http::StatusCode::UNAUTHORIZED, axum::Json(body)).into_response();
     }
@@ -125,6 +135,9 @@ async fn answer(State(inner): State<Arc<Mutex<Inner>>>, headers: HeaderMap) -> R
     ];
     (headers, body).into_response()
 }
+
+/// The serial of the merchant's own certificate.
+const MERCHANT_SERIAL: &str = "1DDE55AD98ED71D6";
 
 /// A file of a set of keys.
 fn file(keys: &Keys, name: &str) -> String {

@@ -79,6 +79,10 @@ mod inquiries;
 
 mod story;
 
+mod cut_off;
+
+mod allowance;
+
 mod load;
 
 mod kill;

@@ -1,6 +1,7 @@
 //! A market on a clock that the story moves: servers in this process on one database, and the
 //! stand-in for their gateways.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +17,15 @@ use callgate_trigger::message::{Message, Notice, Sending};
 use callgate_trigger::purchase::Purchase;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
-use sqlx::{AnyPool, AssertSqlSafe, Row as _};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Row as _};
 use tempfile::TempDir;
 
-use crate::house::{TOKEN, keys, now, plugins_toml, write_configuration};
-use crate::standin::StandIn;
+use crate::house::{OPERATOR, TOKEN, keys, now, plugins_toml, write_configuration};
+use crate::standin::{HeardBack, StandIn};
 
 /// Channels that can be asked.
-pub(crate) const ASKABLE: [Channel; 3] =
-    [Channel::WechatV3Main, Channel::WechatV2Hmac, Channel::AlipayMain];
+pub(crate) const ASKABLE: [Channel; 4] =
+    [Channel::WechatV3Main, Channel::WechatV2Main, Channel::WechatV2Hmac, Channel::AlipayMain];
 
 /// Servers, their gateways and their time.
 pub(crate) struct Market {
@@ -34,6 +35,8 @@ pub(crate) struct Market {
     pub(crate) url: String,
     http: reqwest::Client,
     pool: AnyPool,
+    flags: Vec<String>,
+    configurations: Vec<PathBuf>,
     _folders: Vec<TempDir>,
 }
 
@@ -53,36 +56,90 @@ impl Market {
 
     /// The same with other configuration beside that of every house.
     pub(crate) async fn with(
-        (url, folder): (String, Option<TempDir>),
+        database: (String, Option<TempDir>),
         hosts: usize,
         (clock, standin, more): (Clock, Arc<StandIn>, &str),
     ) -> Option<Self> {
-        let plugins = plugins_toml()?;
-        let toml = format!("{plugins}{more}");
-        let (mut servers, mut folders) = (Vec::new(), Vec::from_iter(folder));
-        for _ in 0..hosts {
-            let (server, folder) = serve(&url, &toml, &clock).await;
-            servers.push(server);
-            folders.push(folder);
-        }
+        Self::with_flags(database, hosts, (clock, standin, more), &[]).await
+    }
+
+    /// The same with flags `key=value`, which outweigh what every house has.
+    pub(crate) async fn with_flags(
+        (url, folder): (String, Option<TempDir>),
+        hosts: usize,
+        (clock, standin, more): (Clock, Arc<StandIn>, &str),
+        flags: &[&str],
+    ) -> Option<Self> {
+        plugins_toml()?;
         sqlx::any::install_default_drivers();
-        let pool = AnyPool::connect(&url).await.expect("the database of the servers");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Some(Self { servers, clock, standin, url, http, pool, _folders: folders })
+        let mut flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        flags.push(format!("store.url={url}"));
+        let (servers, configurations, _folders) = (Vec::new(), Vec::new(), Vec::from_iter(folder));
+        // The first server makes the database.
+        let pool = AnyPool::connect_lazy(&url).expect("the database of the servers");
+        let mut market =
+            Self { servers, clock, standin, url, http, pool, flags, configurations, _folders };
+        market.serve(hosts, more).await;
+        Some(market)
     }
 
     /// Ends all servers, and starts as many others with another configuration.
-    pub(crate) async fn restart(&mut self, toml: &str) {
+    pub(crate) async fn restart(&mut self, more: &str) {
         let hosts = self.servers.len();
         for server in std::mem::take(&mut self.servers) {
             server.stop().await;
         }
-        let toml = format!("{}{toml}", plugins_toml().expect("built, or there were no market"));
+        self.configurations.clear();
+        self.serve(hosts, more).await;
+    }
+
+    /// Starts servers.
+    async fn serve(&mut self, hosts: usize, more: &str) {
+        let toml = format!("{}{more}", plugins_toml().expect("built, or there were no market"));
         for _ in 0..hosts {
-            let (server, folder) = serve(&self.url, &toml, &self.clock).await;
-            self.servers.push(server);
+            let folder = TempDir::new().expect("a folder");
+            write_configuration(folder.path(), &toml);
+            let file = folder.path().join("callgate.toml");
+            let flags = self.flags.clone();
+            let layers = Layers { file: Some(file.clone()), flags, ..Layers::default() };
+            let config = Config::load(&layers).expect("a configuration");
+            let metrics = PrometheusBuilder::new().build_recorder().handle();
+            let server = Server::start(config, self.clock.clone(), metrics).await;
+            self.servers.push(server.expect("it starts"));
+            self.configurations.push(file);
             self._folders.push(folder);
         }
+    }
+
+    /// Changes the configuration files, as a person would; the servers find that by themselves.
+    pub(crate) fn edit(&self, change: impl Fn(String) -> String) {
+        for file in &self.configurations {
+            let text = std::fs::read_to_string(file).expect("a configuration");
+            std::fs::write(file, change(text)).expect("it is written");
+        }
+    }
+
+    /// Lets a little time pass until every server has a key, by the name that it goes by.
+    pub(crate) async fn knows(&self, key: &str) {
+        let known = async {
+            for server in &self.servers {
+                let url = format!("http://{}/operator/keys", server.private);
+                loop {
+                    let request = self.http.get(&url).bearer_auth(OPERATOR);
+                    let answer = request.send().await.expect("an answer");
+                    let shown: Value = answer.json().await.expect("JSON");
+                    let keys = shown["keys"].as_array().expect("a list");
+                    if keys.iter().any(|one| one["id"] == key) {
+                        break;
+                    }
+                    self.clock.advance_ms(1_000);
+                    tokio::time::sleep(BETWEEN_LOOKS).await;
+                }
+            }
+        };
+        let known = tokio::time::timeout(PATIENCE, known).await;
+        known.unwrap_or_else(|_| panic!("{key} is never known"));
     }
 
     /// The stage of a channel at this moment.
@@ -146,13 +203,13 @@ impl Market {
 
     /// Posts a message to the server whose turn it is; answers the status.
     pub(crate) async fn post(&self, message: &Message, turn: usize) -> u16 {
+        self.try_post(message, turn).await.expect("an answer").0
+    }
+
+    /// Posts a message to the server whose turn it is; answers what a gateway hears.
+    pub(crate) async fn try_post(&self, message: &Message, turn: usize) -> HeardBack {
         let server = &self.servers[turn.checked_rem(self.servers.len()).unwrap_or(0)];
-        let mut request = self.http.post(format!("http://{}{}", server.public, message.path));
-        for (name, value) in &message.headers {
-            request = request.header(name, value);
-        }
-        let answer = request.body(message.body.clone()).send().await.expect("an answer");
-        answer.status().as_u16()
+        post(&self.http, &format!("http://{}", server.public), message).await
     }
 
     /// Lets time pass, and waits until everything that became due is done.
@@ -171,13 +228,43 @@ impl Market {
     /// Lets time pass while gateways do not let everything be done: waits until nothing changes.
     pub(crate) async fn pass_badly(&self, ms: i64) {
         self.clock.advance_ms(ms);
+        self.quiet().await;
+    }
+
+    /// Waits until nothing more happens at this moment. If time passed before, leases would lapse
+    /// under what is on its way.
+    pub(crate) async fn rest(&self) {
+        if self.due(self.clock.now()).await > 0 {
+            self.quiet().await;
+        }
+    }
+
+    /// Waits until nothing changes.
+    async fn quiet(&self) {
         let (mut last, mut quiet) = (None, 0_u32);
         while quiet < QUIET_LOOKS {
+            let going = self.going().await;
             let seen = Some((self.due(self.clock.now()).await, self.standin.asked().len()));
-            quiet = if seen == last { quiet.saturating_add(1) } else { 0 };
+            quiet = if going == 0 && seen == last { quiet.saturating_add(1) } else { 0 };
             last = seen;
             tokio::time::sleep(BETWEEN_LOOKS).await;
+            if quiet == QUIET_LOOKS {
+                // What is on its way into the database, however slow that is, is seen behind this.
+                let lock = lock(&self.url, "inquiries").await;
+                lock.close().await.expect("the lock ends");
+                quiet = if self.going().await == 0 { quiet } else { 0 };
+            }
         }
+    }
+
+    /// Questions and notifications that are under way.
+    async fn going(&self) -> i64 {
+        self.count(
+            "select cast((select count(*) from inquiries where lease_owner is not null) \
+             + (select count(*) from inbox where leased_until_ms is not null) as bigint) as found"
+                .to_owned(),
+        )
+        .await
     }
 
     /// Questions and notifications that are due or under way.
@@ -186,10 +273,14 @@ impl Market {
         let sql = format!(
             "select cast((select count(*) from inquiries where due_at_ms <= {now} \
              or lease_owner is not null) + (select count(*) from inbox where due_at_ms <= {now} \
-             or leased_until_ms is not null) as bigint) as due"
+             or leased_until_ms is not null) as bigint) as found"
         );
+        self.count(sql).await
+    }
+
+    async fn count(&self, sql: String) -> i64 {
         let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&self.pool).await.expect("a count");
-        row.get("due")
+        row.get("found")
     }
 
     pub(crate) async fn stop(self) {
@@ -200,18 +291,29 @@ impl Market {
     }
 }
 
-async fn serve(url: &str, toml: &str, clock: &Clock) -> (Server, TempDir) {
-    let folder = TempDir::new().expect("a folder");
-    write_configuration(folder.path(), toml);
-    let layers = Layers {
-        file: Some(folder.path().join("callgate.toml")),
-        flags: vec![format!("store.url={url}")],
-        ..Layers::default()
+/// Keeps servers from writing a table for as long as it lives, and on SQLite from writing at all.
+pub(crate) async fn lock(url: &str, table: &str) -> AnyConnection {
+    sqlx::any::install_default_drivers();
+    let mut connection = AnyConnection::connect(url).await.expect("the database");
+    let sql = if url.starts_with("sqlite") {
+        "begin immediate".to_owned()
+    } else {
+        format!("begin; lock table {table} in share row exclusive mode")
     };
-    let config = Config::load(&layers).expect("a configuration");
-    let metrics = PrometheusBuilder::new().build_recorder().handle();
-    let server = Server::start(config, clock.clone(), metrics).await.expect("it starts");
-    (server, folder)
+    let locked = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await;
+    locked.expect("it is locked");
+    connection
+}
+
+/// Posts a message to a server; answers what a gateway hears, nothing where it breaks off.
+pub(crate) async fn post(http: &reqwest::Client, server: &str, message: &Message) -> HeardBack {
+    let mut request = http.post(format!("{server}{}", message.path));
+    for (name, value) in &message.headers {
+        request = request.header(name, value);
+    }
+    let answer = request.body(message.body.clone()).send().await.ok()?;
+    let status = answer.status().as_u16();
+    Some((status, answer.bytes().await.ok()?.to_vec()))
 }
 
 /// The pause between two looks at what the servers have done.

@@ -18,6 +18,10 @@ pub trait Inquiry: Send + Sync + Debug {
     /// Where questions go: scheme and host, without a path.
     fn base_url(&self) -> &str;
 
+    /// As whom it is asked: the same text on every channel of one merchant, however it is
+    /// configured otherwise. Gateways count questions by that.
+    fn merchant(&self) -> String;
+
     /// The signed request that asks a question.
     ///
     /// # Errors
@@ -194,11 +198,20 @@ pub(crate) fn shown(code: &str) -> String {
     code.chars().filter(plain).take(CODE_CHARS).collect()
 }
 
+/// The name of a merchant among those of all gateways.
+pub(crate) fn merchant(company: &str, id: &str) -> String {
+    let id: String = id.chars().take(MERCHANT_CHARS).collect();
+    format!("{company}:{id}")
+}
+
 /// Whether a text can be a number that a gateway was given.
 pub(crate) fn is_number(text: &str) -> bool {
     (1..=NUMBER_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 const CODE_CHARS: usize = 64;
+
+/// Longer than the id of any merchant.
+const MERCHANT_CHARS: usize = 128;
 
 const NUMBER_BYTES: usize = 64;

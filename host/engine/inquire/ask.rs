@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use callgate_core::gateway::Refusal;
 use callgate_core::gateway::inquiry::{Incoming, Outgoing, Question, Silence, Stamp, Told};
 use callgate_core::notification::Verified;
 use callgate_core::time::Timestamp;
@@ -189,7 +190,13 @@ async fn walk(asker: &Asker, way: &Way, lease: &InquiryLease) -> Came {
         Ok(Ok(Told::Fact(verified))) => keep(asker, way, verified, &answer).await,
         Ok(Ok(Told::Pending)) => Came::Pending,
         Ok(Ok(Told::Unknown)) => Came::Unknown,
-        Ok(Err(silence)) => silent(&channel.name, &silence),
+        Ok(Err(silence)) => {
+            // The gateway has changed its certificate: somebody is to ask for the new one.
+            if let Silence::Refused(Refusal::KeyUnknown) = silence {
+                asker.0.channels.miss(channel);
+            }
+            silent(&channel.name, &silence)
+        }
         Err(_) => Came::Denied("inquiry.panic"),
     }
 }

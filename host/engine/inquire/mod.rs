@@ -11,13 +11,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use callgate_core::gateway::inquiry::Inquiry;
 use callgate_core::time::Timestamp;
-use callgate_store::{ClaimInquiries, Store, SweepInquiries};
+use callgate_store::{Allowance, ClaimInquiries, Store, SweepInquiries};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::inbound::channel::Channels;
+use crate::inbound::asking::seed;
+use crate::inbound::channel::{Channel, Channels};
 
 use self::gate::Gate;
 use self::way::{Line, Way};
@@ -105,6 +107,39 @@ impl Asker {
     fn way(&self, name: &str) -> Option<Arc<Way>> {
         let channel = self.0.channels.get(name)?;
         self.line(name).way(channel, |host| self.gate(host))
+    }
+
+    /// What a channel may ask beside the others of its merchant: the least that one of them says.
+    fn share(&self, channel: &Channel) -> Share {
+        let merchant_of = |one: &Channel| one.gateway.inquiry().map(Inquiry::merchant);
+        let merchant = merchant_of(channel);
+        let (mut rate, mut channels) = (channel.ask.rate(), 0_usize);
+        for other in self.0.channels.current().values() {
+            if merchant_of(other) == merchant {
+                rate = rate.least(other.ask.rate());
+                channels = channels.saturating_add(1);
+            }
+        }
+        Share { allowance: Allowance { merchant: merchant.unwrap_or_default(), rate }, channels }
+    }
+}
+
+/// What a merchant may ask, and how many channels have a part in it.
+struct Share {
+    allowance: Allowance,
+    channels: usize,
+}
+
+impl Share {
+    /// When to look again for what may be asked at `next`. Channels that wait for one bucket do not
+    /// look at the same moment, or the same one would always find the question that it holds.
+    fn turn(&self, next: Timestamp, (name, now): (&str, Timestamp)) -> Timestamp {
+        if self.channels < 2 {
+            return next;
+        }
+        let gap = u64::from(self.allowance.rate.gap_ms());
+        let drawn = seed(&format!("{name} {}", now.as_ms())).checked_rem(gap).unwrap_or(0);
+        next.plus_ms(i64::try_from(drawn).unwrap_or(0))
     }
 }
 
@@ -196,12 +231,13 @@ async fn take(asker: &Asker, way: &Arc<Way>, going: &mut JoinSet<()>, now: Times
     if passes.is_empty() {
         return Took::Refused;
     }
+    let share = asker.share(&way.channel);
     let claim = ClaimInquiries {
         channel: way.channel.name.clone(),
         owner: asker.0.owner.clone(),
         limit: u32::try_from(passes.len()).unwrap_or(u32::MAX),
         lease_ms: way.lease_ms(),
-        rate: way.channel.ask.rate(),
+        allowance: share.allowance.clone(),
     };
     let claimed = match asker.0.store.claim_inquiries(claim, now).await {
         Ok(claimed) => claimed,
@@ -219,7 +255,11 @@ async fn take(asker: &Asker, way: &Arc<Way>, going: &mut JoinSet<()>, now: Times
         let Some(pass) = passes.pop() else { break };
         going.spawn(ask::scheduled(asker.clone(), Arc::clone(way), lease, pass));
     }
-    if found > 0 { Took::Some } else { Took::Nothing(claimed.next_at) }
+    if found > 0 {
+        return Took::Some;
+    }
+    let name = way.channel.name.as_str();
+    Took::Nothing(claimed.next_at.map(|next| share.turn(next, (name, now))))
 }
 
 /// A panic in a question is our mistake: its lease lapses.

@@ -115,7 +115,7 @@ impl Asker {
             owner: self.0.owner.clone(),
             lease_ms: way.lease_ms(),
             gap_ms: i64::from(ask.again_ms),
-            rate: ask.rate(),
+            allowance: self.share(&way.channel).allowance,
         };
         let lease = match self.0.store.begin_inquiry(begin, now).await? {
             InquiryBegun::Ask(lease) => lease,

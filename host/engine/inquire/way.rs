@@ -16,18 +16,13 @@ use crate::outbound::client::{Caller, Endpoint, NotReachable};
 #[derive(Debug)]
 pub(super) struct Line {
     current: Mutex<Option<Arc<Way>>>,
-    own: Arc<Mutex<Circuit>>,
     /// Questions out of turn that are on their way.
     now: Arc<Semaphore>,
 }
 
 impl Default for Line {
     fn default() -> Self {
-        Self {
-            current: Mutex::default(),
-            own: Arc::new(Mutex::new(Circuit::new(DENIED))),
-            now: Arc::new(Semaphore::new(NOW_MAX)),
-        }
+        Self { current: Mutex::default(), now: Arc::new(Semaphore::new(NOW_MAX)) }
     }
 }
 
@@ -38,8 +33,9 @@ pub(super) struct Way {
     pub(super) caller: Caller,
     pub(super) gate: Arc<Gate>,
     /// Opens where the gateway's host is well but will not answer this merchant, or its answers
-    /// are not believed: no other channel has to suffer for it.
-    own: Arc<Mutex<Circuit>>,
+    /// are not believed: no other channel has to suffer for it. It begins anew where the channel's
+    /// keys or settings change, for that is what mends it.
+    own: Mutex<Circuit>,
     pub(super) now: Arc<Semaphore>,
 }
 
@@ -63,7 +59,7 @@ impl Line {
                 return None;
             }
         };
-        let (own, now) = (Arc::clone(&self.own), Arc::clone(&self.now));
+        let (own, now) = (Mutex::new(Circuit::new(DENIED)), Arc::clone(&self.now));
         let way = Arc::new(Way { channel, caller, gate: gate(&host), own, now });
         *current = Some(Arc::clone(&way));
         Some(way)

@@ -13,8 +13,8 @@ use crate::store::Store;
 
 /// Questions to gateways.
 impl Store {
-    /// Hands out questions that are due, no more than the channel may put, each to one host. Those
-    /// whose order was heard of meanwhile are over, and cost the channel nothing.
+    /// Hands out questions that are due, no more than the merchant may put, each to one host. Those
+    /// whose order was heard of meanwhile are over, and cost nothing.
     ///
     /// # Errors
     /// As the database fails.

@@ -1,11 +1,11 @@
 //! Who asks: leases of questions that are due, and of those that are put out of turn.
 
-use callgate_core::asking::{Bucket, Rate};
+use callgate_core::asking::Bucket;
 use callgate_core::time::Timestamp;
 
 use super::open;
 use super::{
-    BeginInquiry, COLUMNS, ClaimInquiries, ClaimedInquiries, InquiryBegun, InquiryKey,
+    Allowance, BeginInquiry, COLUMNS, ClaimInquiries, ClaimedInquiries, InquiryBegun, InquiryKey,
     InquiryLease, StoredInquiry,
 };
 use crate::batch::{self, Cell, Statement, fetch};
@@ -13,14 +13,14 @@ use crate::dialect::{Dialect, Lock};
 use crate::error::{Blame, Fault};
 use crate::sql::{Connection, Row, query};
 
-/// Leases what is due, as far as the channel's bucket goes; ends what was heard of.
+/// Leases what is due, as far as the merchant's bucket goes; ends what was heard of.
 pub(super) async fn run(
     connection: &mut Connection,
     dialect: Dialect,
     claim: &ClaimInquiries,
     now: Timestamp,
 ) -> Result<ClaimedInquiries, Fault> {
-    let bucket = bucket(connection, dialect, (&claim.channel, claim.rate), now).await?;
+    let bucket = bucket(connection, dialect, &claim.allowance, now).await?;
     let (mut over, mut open) = (Vec::new(), Vec::new());
     let mut closed: Vec<[Cell; 6]> = Vec::new();
     for row in due(connection, dialect, claim, now).await? {
@@ -50,10 +50,11 @@ pub(super) async fn run(
     let taken = u32::try_from(open.len()).unwrap_or(u32::MAX);
     let bucket = bucket.taken(taken);
     if taken > 0 {
-        keep(connection, &claim.channel, bucket).await?;
+        keep(connection, &claim.allowance.merchant, bucket).await?;
     }
     let next = next(connection, &claim.channel).await?;
-    let ready = if bucket.questions() == 0 { Some(claim.rate.ready_at(bucket)) } else { None };
+    let ready =
+        if bucket.questions() == 0 { Some(claim.allowance.rate.ready_at(bucket)) } else { None };
     let leases = open.into_iter().map(|found| found.lease(&claim.owner)).collect();
     let next_at = next.map(|next| ready.map_or(next, |ready| next.max(ready)));
     Ok(ClaimedInquiries { leases, heard: over.len().saturating_add(closed.len()), next_at })
@@ -129,7 +130,7 @@ pub(super) async fn begin(
     now: Timestamp,
 ) -> Result<InquiryBegun, Fault> {
     let key = &begin.new.key;
-    let bucket = bucket(connection, dialect, (&key.channel, begin.rate), now).await?;
+    let bucket = bucket(connection, dialect, &begin.allowance, now).await?;
     open::new(connection, std::slice::from_ref(&begin.new), now).await?;
     let sql = format!(
         "select {COLUMNS} from inquiries t where t.business = $1 and t.order_no = $2 \
@@ -154,7 +155,7 @@ pub(super) async fn begin(
     if bucket.questions() == 0 {
         return Ok(InquiryBegun::Limited);
     }
-    keep(connection, &key.channel, bucket.taken(1)).await?;
+    keep(connection, &begin.allowance.merchant, bucket.taken(1)).await?;
     let until = now.plus_ms(begin.lease_ms);
     let lease =
         [found.asked.into(), begin.owner.as_str().into(), until.as_ms().into(), now.as_ms().into()];
@@ -172,20 +173,20 @@ pub(super) async fn begin(
     }))
 }
 
-/// The channel's bucket as it is now, locked.
+/// The merchant's bucket as it is now, locked.
 async fn bucket(
     connection: &mut Connection,
     dialect: Dialect,
-    (channel, rate): (&str, Rate),
+    Allowance { merchant, rate }: &Allowance,
     now: Timestamp,
 ) -> Result<Bucket, sqlx::Error> {
-    let full = rate.full(now);
-    let row = [channel.into(), full.level.into(), full.at.as_ms().into()];
+    let (merchant, full) = (merchant.as_str(), rate.full(now));
+    let row = [merchant.into(), full.level.into(), full.at.as_ms().into()];
     fetch(connection, BUCKET, &[row]).await?;
     let lock = dialect.lock(Lock::Update);
-    let sql = format!("select t.level, t.at_ms from inquiry_rates t where t.channel = $1{lock}");
+    let sql = format!("select t.level, t.at_ms from merchant_rates t where t.merchant = $1{lock}");
     batch::count();
-    let look = query(sql).bind(channel);
+    let look = query(sql).bind(merchant);
     let row = look.fetch_one(&mut *connection).await?;
     let found =
         Bucket { level: row.try_get("level")?, at: Timestamp::from_ms(row.try_get("at_ms")?) };
@@ -194,10 +195,10 @@ async fn bucket(
 
 async fn keep(
     connection: &mut Connection,
-    channel: &str,
+    merchant: &str,
     bucket: Bucket,
 ) -> Result<(), sqlx::Error> {
-    let row = [channel.into(), bucket.level.into(), bucket.at.as_ms().into()];
+    let row = [merchant.into(), bucket.level.into(), bucket.at.as_ms().into()];
     fetch(connection, LEVEL, &[row]).await.map(drop)
 }
 
@@ -211,17 +212,17 @@ pub(super) fn with<const MORE: usize, const ALL: usize>(
 }
 
 const BUCKET: Statement = Statement {
-    columns: "channel, level, at_ms",
-    text: "insert into inquiry_rates (channel, level, at_ms) \
-           select v.channel, v.level, v.at_ms from v where v.channel is not null \
-           on conflict (channel) do nothing",
+    columns: "merchant, level, at_ms",
+    text: "insert into merchant_rates (merchant, level, at_ms) \
+           select v.merchant, v.level, v.at_ms from v where v.merchant is not null \
+           on conflict (merchant) do nothing",
     suffix: "",
 };
 
 const LEVEL: Statement = Statement {
-    columns: "v_channel, v_level, v_at_ms",
-    text: "update inquiry_rates set level = v.v_level, at_ms = v.v_at_ms from v \
-           where inquiry_rates.channel = v.v_channel returning channel",
+    columns: "v_merchant, v_level, v_at_ms",
+    text: "update merchant_rates set level = v.v_level, at_ms = v.v_at_ms from v \
+           where merchant_rates.merchant = v.v_merchant returning merchant",
     suffix: "",
 };
 

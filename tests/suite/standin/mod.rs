@@ -7,15 +7,17 @@
 //! say what becomes of it; callbacks are signed by [`StandIn::keys`]. [`StandIn::mood`] decides
 //! for each question how it is answered, [`StandIn::asked`] is every question that came.
 //! [`StandIn::rotate`] makes a new platform certificate: from then on it signs callbacks and
-//! answers, and `GET /v3/certificates` lists it beside the old ones.
+//! answers, and `GET /v3/certificates` lists it beside the old ones. [`StandIn::hold`] keeps every
+//! answer back until [`StandIn::let_go`]; [`StandIn::answered`] counts those that are out.
+//! [`Callbacks`] are posted on the gateways' schedules.
 //!
-//! Reading order: this file, `books`, `signer`, then one file for each gateway.
+//! Reading order: this file, `books`, `signer`, one file for each gateway, `callbacks`.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use callgate::clock::Clock;
@@ -32,15 +34,18 @@ use signer::{Certificates, Signer};
 
 pub(crate) mod books;
 
-mod signer;
+pub(crate) mod signer;
 
-mod wechat_v3;
+pub(crate) mod wechat_v3;
 
 mod wechat_v2;
 
 mod alipay;
 
+mod callbacks;
+
 pub(crate) use books::Paid;
+pub(crate) use callbacks::{Callbacks, Heard as HeardBack};
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,6 +99,8 @@ pub(crate) struct StandIn {
     books: Mutex<Books>,
     mood: Mutex<Mood>,
     asked: watch::Sender<Vec<Asked>>,
+    held: watch::Sender<bool>,
+    answered: watch::Sender<usize>,
     nonces: Mutex<HashSet<String>>,
     certificates: Mutex<Certificates>,
     public: Signer,
@@ -113,6 +120,8 @@ impl StandIn {
             books: Mutex::default(),
             mood: Mutex::new(Box::new(|_| Manner::Well)),
             asked: watch::Sender::default(),
+            held: watch::Sender::default(),
+            answered: watch::Sender::default(),
             nonces: Mutex::default(),
             certificates: Mutex::new(Certificates::first()),
             public: Signer::of(
@@ -195,9 +204,35 @@ impl StandIn {
         self.asked.borrow().clone()
     }
 
+    /// Keeps answers back from now on.
+    pub(crate) fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    /// Answers again, what was kept back too.
+    pub(crate) fn let_go(&self) {
+        self.held.send_replace(false);
+    }
+
+    /// How many answers are out, to the last byte, counted as they leave.
+    pub(crate) fn answered(&self) -> watch::Receiver<usize> {
+        self.answered.subscribe()
+    }
+
+    /// Returns when so many questions have come.
+    pub(crate) async fn when_asked(&self, count: usize) {
+        let mut asked = self.asked.subscribe();
+        asked.wait_for(|all| all.len() >= count).await.expect("it lives as long as the stand-in");
+    }
+
     /// The keys that sign callbacks now.
     pub(crate) fn keys(&self) -> Arc<Keys> {
         self.certificates.lock().expect("certificates").keys()
+    }
+
+    /// The newest platform certificate, as PEM.
+    pub(crate) fn certificate(&self) -> String {
+        self.certificates.lock().expect("certificates").pem()
     }
 
     /// Makes a new platform certificate; tells its serial.
@@ -222,11 +257,29 @@ impl StandIn {
             Manner::TooLong => return Body::from(vec![b' '; 1 << 20]).into_response(),
             Manner::Well | Manner::Forged | Manner::Another => {}
         }
-        match heard.uri.path() {
+        let mut held = self.held.subscribe();
+        held.wait_for(|held| !held).await.expect("it lives as long as the stand-in");
+        let answer = match heard.uri.path() {
             "/gateway.do" => self.alipay_answer(&asked, manner),
-            path if path.starts_with("/pay/") => self.v2_answer(&asked, manner),
+            path if path.starts_with("/pay/") => self.v2_answer(&asked, heard, manner),
             _ => self.v3_answer(&asked, heard, manner),
-        }
+        };
+        self.counted(answer)
+    }
+
+    /// The same answer, counted when its last byte has left.
+    fn counted(&self, answer: Response) -> Response {
+        let (parts, mut body) = answer.into_parts();
+        let (answered, mut ended) = (self.answered.clone(), false);
+        let frames = futures_util::stream::poll_fn(move |context| {
+            let frame = std::pin::Pin::new(&mut body).poll_frame(context);
+            if matches!(frame, std::task::Poll::Ready(None)) && !ended {
+                ended = true;
+                answered.send_modify(|count| *count = count.saturating_add(1));
+            }
+            frame.map_ok(|frame| frame.into_data().unwrap_or_default())
+        });
+        Response::from_parts(parts, Body::from_stream(frames))
     }
 
     /// What is asked, and whether the merchant signed it.

@@ -17,14 +17,14 @@ use serde_json::{Value, json};
 use crate::house::keys;
 
 /// A private key and the name that it goes by.
-pub(super) struct Signer {
-    pub(super) serial: String,
+pub(crate) struct Signer {
+    pub(crate) serial: String,
     key: KeyPair,
 }
 
 impl Signer {
     /// The key in a file of a key folder.
-    pub(super) fn of(keys: &Keys, file: &str, serial: &str) -> Self {
+    pub(crate) fn of(keys: &Keys, file: &str, serial: &str) -> Self {
         let lines = content(keys, file);
         let base64: String = lines.lines().filter(|line| !line.starts_with("-----")).collect();
         let der = STANDARD.decode(base64).expect("PEM");
@@ -76,6 +76,11 @@ impl Certificates {
     /// The keys with the newest certificate; all else is as every house knows it.
     pub(super) fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.newest().keys)
+    }
+
+    /// The newest, as PEM.
+    pub(super) fn pem(&self) -> String {
+        self.newest().pem.clone()
     }
 
     /// The newest signs.

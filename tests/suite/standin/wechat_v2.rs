@@ -1,10 +1,11 @@
-//! WeChat Pay v2, signed with HMAC-SHA256 both ways.
+//! WeChat Pay v2, signed both ways with what the question names: MD5 or HMAC-SHA256.
 
 use std::collections::BTreeMap;
 
 use aws_lc_rs::hmac;
 use axum::response::{IntoResponse, Response};
 use callgate_trigger::purchase::{Purchase, RefundResult};
+use md5::{Digest as _, Md5};
 
 use super::books::{Booked, Paid};
 use super::{Asked, Heard, Manner, StandIn, What};
@@ -16,7 +17,7 @@ impl StandIn {
     pub(super) fn v2_question(&self, heard: &Heard) -> Option<(What, bool)> {
         let mut fields = elements(heard.text());
         let sign = fields.remove("sign").unwrap_or_default();
-        let genuine = sum(&fields, &api_key()) == sign
+        let genuine = sum(&fields, &api_key()).is_some_and(|sum| sum == sign)
             && fields.get("mch_id") == Some(&keys().0.accounts.wechat_merchant_id)
             && self.is_new(fields.get("nonce_str").map_or("", String::as_str));
         let what = match heard.uri.path() {
@@ -26,7 +27,7 @@ impl StandIn {
         Some((what, genuine))
     }
 
-    pub(super) fn v2_answer(&self, asked: &Asked, manner: Manner) -> Response {
+    pub(super) fn v2_answer(&self, asked: &Asked, heard: &Heard, manner: Manner) -> Response {
         if !asked.genuine {
             let text =
                 "<xml><return_code>FAIL</return_code><return_msg>SIGNERROR</return_msg></xml>";
@@ -49,12 +50,14 @@ impl StandIn {
         fields.insert("appid".to_owned(), accounts.wechat_application_id.clone());
         fields.insert("mch_id".to_owned(), accounts.wechat_merchant_id.clone());
         fields.insert("nonce_str".to_owned(), uuid::Uuid::now_v7().simple().to_string());
-        fields.insert("sign_type".to_owned(), "HMAC-SHA256".to_owned());
+        if let Some(sign_type) = elements(heard.text()).remove("sign_type") {
+            fields.insert("sign_type".to_owned(), sign_type);
+        }
         if manner == Manner::Another {
             fields.insert("out_trade_no".to_owned(), "CG-ANOTHER".to_owned());
         }
         let key = if manner == Manner::Forged { "f".repeat(32) } else { api_key() };
-        let sign = sum(&fields, &key);
+        let sign = sum(&fields, &key).expect("the question was rightly signed");
         fields.insert("sign".to_owned(), sign);
         let elements: String = fields
             .iter()
@@ -136,13 +139,21 @@ fn api_key() -> String {
     found.expect("an API key").content
 }
 
-fn sum(fields: &Fields, key: &str) -> String {
+/// The signature of fields, in the way that they name; `None` where there is none of that name.
+fn sum(fields: &Fields, key: &str) -> Option<String> {
     let pairs: String = fields
         .iter()
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| format!("{name}={value}&"))
         .collect();
-    let key_of = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
-    let tag = hmac::sign(&key_of, format!("{pairs}key={key}").as_bytes());
-    tag.as_ref().iter().map(|byte| format!("{byte:02X}")).collect()
+    let text = format!("{pairs}key={key}");
+    let tag = match fields.get("sign_type").map(String::as_str) {
+        None | Some("MD5") => Md5::digest(text.as_bytes()).to_vec(),
+        Some("HMAC-SHA256") => {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+            hmac::sign(&key, text.as_bytes()).as_ref().to_vec()
+        }
+        Some(_) => return None,
+    };
+    Some(tag.iter().map(|byte| format!("{byte:02X}")).collect())
 }

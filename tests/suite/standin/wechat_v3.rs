@@ -2,11 +2,13 @@
 
 use axum::body::Body;
 use axum::response::Response;
+use callgate_core::time::Timestamp;
 use callgate_trigger::purchase::{Purchase, RefundResult};
 use serde_json::{Value, json};
 
 use super::books::{Booked, Paid};
-use super::{Asked, Heard, MERCHANT_SERIAL, Manner, StandIn, What};
+use super::signer::Signer;
+use super::{Asked, Heard, Manner, StandIn, What};
 use crate::house::keys;
 
 impl StandIn {
@@ -22,26 +24,12 @@ impl StandIn {
         Some((what, self.v3_genuine(heard)))
     }
 
-    /// Checks `Authorization` as the gateway does.
     fn v3_genuine(&self, heard: &Heard) -> bool {
-        let Some(rest) = heard.header("authorization").strip_prefix("WECHATPAY2-SHA256-RSA2048 ")
-        else {
-            return false;
-        };
-        let member = |name: &str| {
-            let found = rest.split(',').find_map(|one| one.strip_prefix(&format!("{name}=\"")));
-            found.and_then(|value| value.strip_suffix('"')).unwrap_or_default().to_owned()
-        };
-        let (timestamp, nonce) = (member("timestamp"), member("nonce_str"));
         let target = heard.uri.path_and_query().map_or("", |target| target.as_str());
-        let (method, body) = (heard.method.as_str(), heard.text());
-        let text = format!("{method}\n{target}\n{timestamp}\n{nonce}\n{body}\n");
-        let age = timestamp.parse::<i64>().unwrap_or(0).abs_diff(self.clock.now().as_ms() / 1000);
-        self.merchant.signed(text.as_bytes(), &member("signature"))
-            && member("mchid") == keys().0.accounts.wechat_merchant_id
-            && member("serial_no") == MERCHANT_SERIAL
-            && age <= 300
-            && self.is_new(&nonce)
+        let request = (heard.method.as_str(), target, heard.text());
+        let merchant = (&self.merchant, keys().0.accounts.wechat_merchant_id.as_str());
+        let nonce = authorized(heard.header("authorization"), request, merchant, self.clock.now());
+        nonce.is_some_and(|nonce| self.is_new(&nonce))
     }
 
     pub(super) fn v3_answer(&self, asked: &Asked, heard: &Heard, manner: Manner) -> Response {
@@ -95,6 +83,30 @@ impl StandIn {
             .body(Body::from(text))
             .expect("a response")
     }
+}
+
+/// Checks `Authorization` as the gateway does: the merchant's key signed method, target, time, nonce
+/// and body of this request, a moment ago, and says so under its own number and serial. Tells the
+/// nonce.
+pub(crate) fn authorized(
+    authorization: &str,
+    (method, target, body): (&str, &str, &str),
+    (merchant, merchant_id): (&Signer, &str),
+    now: Timestamp,
+) -> Option<String> {
+    let rest = authorization.strip_prefix("WECHATPAY2-SHA256-RSA2048 ")?;
+    let member = |name: &str| {
+        let found = rest.split(',').find_map(|one| one.strip_prefix(&format!("{name}=\"")));
+        found.and_then(|value| value.strip_suffix('"')).unwrap_or_default()
+    };
+    let (timestamp, nonce) = (member("timestamp"), member("nonce_str"));
+    let text = format!("{method}\n{target}\n{timestamp}\n{nonce}\n{body}\n");
+    let age = timestamp.parse::<i64>().unwrap_or(0).abs_diff(now.as_ms() / 1000);
+    let genuine = merchant.signed(text.as_bytes(), member("signature"))
+        && member("mchid") == merchant_id
+        && member("serial_no") == merchant.serial
+        && age <= 300;
+    genuine.then(|| nonce.to_owned())
 }
 
 fn transaction(purchase: &Purchase, paid: Paid) -> Value {

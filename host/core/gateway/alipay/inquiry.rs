@@ -14,7 +14,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::gateway::inquiry::{
-    CannotAsk, Incoming, Inquiry, Outgoing, Question, Silence, Stamp, Told, is_number, shown,
+    CannotAsk, Incoming, Inquiry, Outgoing, Question, Silence, Stamp, Told, is_number, merchant,
+    shown,
 };
 use crate::gateway::known::{KeyKind, KnownKey, Validity};
 use crate::gateway::scheme::rsa::{Certificate, Digest, PrivateKey, decode_signature};
@@ -144,6 +145,12 @@ fn root_serial(bundle: &str) -> Result<String, SettingsError> {
 impl Inquiry for Alipay {
     fn base_url(&self) -> &str {
         self.asker.as_ref().map_or("", |asker| &asker.base_url)
+    }
+
+    /// The application that signs: a seller may have several, and each is counted by itself.
+    fn merchant(&self) -> String {
+        let application = self.asker.as_ref().map_or("", |asker| &asker.application_id);
+        merchant("alipay", application)
     }
 
     fn ask(&self, question: Question<'_>, stamp: Stamp<'_>) -> Result<Outgoing, CannotAsk> {

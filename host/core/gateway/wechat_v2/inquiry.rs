@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use crate::gateway::Refusal;
 use crate::gateway::inquiry::{
-    CannotAsk, Incoming, Inquiry, Outgoing, Question, Silence, Stamp, Told, is_number, shown,
+    CannotAsk, Incoming, Inquiry, Outgoing, Question, Silence, Stamp, Told, is_number, merchant,
+    shown,
 };
 use crate::gateway::scheme::hex;
 use crate::gateway::scheme::sorted_fields::SortedFields;
@@ -29,6 +30,10 @@ pub struct InquirySettings {
 impl Inquiry for WechatV2 {
     fn base_url(&self) -> &str {
         self.base_url.as_deref().unwrap_or_default()
+    }
+
+    fn merchant(&self) -> String {
+        merchant("wechat", &self.account.merchant_id)
     }
 
     fn ask(&self, question: Question<'_>, stamp: Stamp<'_>) -> Result<Outgoing, CannotAsk> {

@@ -10,7 +10,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::gateway::inquiry::{
-    CannotAsk, Incoming, Inquiry, Outgoing, Question, Silence, Stamp, Told, is_number, shown,
+    CannotAsk, Incoming, Inquiry, Outgoing, Question, Silence, Stamp, Told, is_number, merchant,
+    shown,
 };
 use crate::gateway::known::{KeyKind, KnownKey, Validity};
 use crate::gateway::scheme::rsa::{Certificate, Digest, PrivateKey, decode_signature};
@@ -116,6 +117,11 @@ fn own_certificate(pem: &str, key: &PrivateKey, serial: &str) -> Result<Validity
 impl Inquiry for WechatV3 {
     fn base_url(&self) -> &str {
         self.merchant.as_ref().map_or("", Merchant::base_url)
+    }
+
+    /// One with the merchant's channels of v2: the number is the same, and so is who counts.
+    fn merchant(&self) -> String {
+        merchant("wechat", self.account.merchant_id())
     }
 
     fn ask(&self, question: Question<'_>, stamp: Stamp<'_>) -> Result<Outgoing, CannotAsk> {

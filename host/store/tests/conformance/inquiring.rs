@@ -2,8 +2,8 @@
 
 use callgate_core::asking::Rate;
 use callgate_store::{
-    BeginInquiry, ClaimInquiries, ClaimedInquiries, FirstQuestion, InquiryBegun, InquiryEnd,
-    InquiryKey, InquiryLease, NewInquiry, Registered, Store, SweepInquiries,
+    Allowance, BeginInquiry, ClaimInquiries, ClaimedInquiries, FirstQuestion, InquiryBegun,
+    InquiryEnd, InquiryKey, InquiryLease, NewInquiry, Registered, Store, SweepInquiries,
 };
 
 use crate::acts::{accept, at, claim_one, order, paid, register, settle, settlement};
@@ -17,6 +17,10 @@ const RATE: Rate = Rate { per_minute: 60_000, burst: 1_000 };
 const FIRST_MS: i64 = 1_000;
 
 const LEASE_MS: i64 = 500;
+
+fn allowance(rate: Rate) -> Allowance {
+    Allowance { merchant: "wechat:1900000001".to_owned(), rate }
+}
 
 async fn registered(store: &Store, order_no: &str, aliases: &[&str]) {
     let mut new = order(order_no);
@@ -37,12 +41,21 @@ fn key(order_no: &str) -> InquiryKey {
 }
 
 async fn claim_with(store: &Store, owner: &str, ms: i64, rate: Rate) -> ClaimedInquiries {
+    claim_on(store, CHANNEL, (owner, ms), allowance(rate)).await
+}
+
+async fn claim_on(
+    store: &Store,
+    channel: &str,
+    (owner, ms): (&str, i64),
+    allowance: Allowance,
+) -> ClaimedInquiries {
     let claim = ClaimInquiries {
-        channel: CHANNEL.to_owned(),
+        channel: channel.to_owned(),
         owner: owner.to_owned(),
         limit: 100,
         lease_ms: LEASE_MS,
-        rate,
+        allowance,
     };
     store.claim_inquiries(claim, at(ms)).await.unwrap()
 }
@@ -77,7 +90,7 @@ pub(crate) async fn a_question_belongs_to_one_host_until_its_lease_ends(house: &
     assert_eq!(claim(&one, "a", 9_000).await.len(), 1);
 }
 
-pub(crate) async fn all_hosts_together_ask_no_more_than_a_channel_may(house: &House) {
+pub(crate) async fn all_hosts_together_ask_no_more_than_a_merchant_may(house: &House) {
     let (one, two) = (house.open().await, house.open().await);
     for number in 0..20 {
         registered(&one, &format!("o{number}"), &[]).await;
@@ -91,6 +104,40 @@ pub(crate) async fn all_hosts_together_ask_no_more_than_a_channel_may(house: &Ho
     assert_eq!((next.leases.len(), next.next_at), (0, Some(at(FIRST_MS + 1_000))));
     assert_eq!(claim_with(&one, "a", FIRST_MS + 1_000, slow).await.leases.len(), 1);
     assert_eq!(claim_with(&two, "b", FIRST_MS + 1_000, slow).await.leases.len(), 0);
+}
+
+pub(crate) async fn channels_of_one_merchant_take_from_one_bucket(house: &House) {
+    let (one, two) = (house.open().await, house.open().await);
+    let first = |channel: &str| FirstQuestion { channel: channel.to_owned(), due_at: at(FIRST_MS) };
+    for number in 0..10 {
+        let both = vec![first("old"), first("new"), first("other")];
+        let new = order(&format!("o{number}"));
+        one.register_asking(new, both, at(0)).await.unwrap();
+    }
+    let slow = || allowance(Rate { per_minute: 60, burst: 5 });
+    let (a, b) = tokio::join!(
+        claim_on(&one, "old", ("a", FIRST_MS), slow()),
+        claim_on(&two, "new", ("b", FIRST_MS), slow())
+    );
+    assert_eq!(a.leases.len() + b.leases.len(), 5);
+    let begin = BeginInquiry {
+        new: NewInquiry { key: key("o1"), due_at: at(60_000) },
+        owner: "a".to_owned(),
+        lease_ms: LEASE_MS,
+        gap_ms: 30_000,
+        allowance: slow(),
+    };
+    let begun = one.begin_inquiry(begin.clone(), at(FIRST_MS)).await.unwrap();
+    assert_eq!(begun, InquiryBegun::Limited);
+    // Another merchant has a bucket of its own, and one question more comes with a second.
+    let other = Allowance { merchant: "wechat:1900000002".to_owned(), ..slow() };
+    assert_eq!(claim_on(&two, "other", ("b", FIRST_MS), other).await.leases.len(), 5);
+    let begun = two.begin_inquiry(begin, at(FIRST_MS + 1_000)).await.unwrap();
+    assert!(matches!(begun, InquiryBegun::Ask(_)), "{begun:?}");
+    for (store, channel) in [(&one, "old"), (&two, "new")] {
+        let claimed = claim_on(store, channel, ("c", FIRST_MS + 1_000), slow()).await;
+        assert_eq!((claimed.leases.len(), claimed.next_at), (0, Some(at(FIRST_MS + 2_000))));
+    }
 }
 
 pub(crate) async fn an_order_that_was_heard_of_is_asked_about_no_more(house: &House) {
@@ -129,7 +176,7 @@ pub(crate) async fn a_question_out_of_turn_is_put_once_in_a_while(house: &House)
         owner: owner.to_owned(),
         lease_ms: LEASE_MS,
         gap_ms: 30_000,
-        rate,
+        allowance: allowance(rate),
     };
     let (a, b) = tokio::join!(
         one.begin_inquiry(begin("a", RATE), at(10)),

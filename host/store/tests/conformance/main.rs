@@ -261,7 +261,8 @@ stories! {
         every_host_says_what_it_has_in_force;
     inquiring:
         a_question_belongs_to_one_host_until_its_lease_ends
-        all_hosts_together_ask_no_more_than_a_channel_may
+        all_hosts_together_ask_no_more_than_a_merchant_may
+        channels_of_one_merchant_take_from_one_bucket
         an_order_that_was_heard_of_is_asked_about_no_more
         a_question_out_of_turn_is_put_once_in_a_while
         a_question_that_is_over_can_be_put_on_the_schedule_again

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
+use super::inquiry::asker_with;
 use super::{Callback, PublicKeySettings, Secret, Settings, Timestamp, WechatV3};
+use crate::gateway::inquiry::{Inquiry, Question, Stamp};
+use crate::gateway::wechat_v3::InquirySettings;
 use crate::money::{Currency, Money};
 use crate::notification::EventType;
 
@@ -82,4 +85,35 @@ fn the_refund_sample_says_what_went_back() {
     assert_eq!(refunded.meaning_key, "refund:50300001232026112100000000001:SUCCESS");
     assert_eq!(refunded.refund_no.as_deref(), Some("CGR20261121000001"));
     assert_eq!((refunded.amount, refunded.order_amount), (yuan(999), yuan(1999)));
+}
+
+#[test]
+fn questions_have_the_authorization_that_another_program_computes_to_the_byte() {
+    let text = include_str!("../../vectors/wechat-v3/request-signing.json");
+    let vector: Value = serde_json::from_str(text).unwrap();
+    let own = |pointer: &str| vector.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
+    let gateway = asker_with(|settings| {
+        settings.merchant_id = own("/merchant_id");
+        settings.inquiry = Some(InquirySettings {
+            merchant_private_key: Secret::new(own("/keys/merchant_private_key_pem")),
+            merchant_serial: own("/merchant_serial"),
+            merchant_certificate: None,
+            base_url: "https://api.mch.weixin.qq.com".to_owned(),
+        });
+    });
+    let requests = vector["requests"].as_array().unwrap();
+    assert_eq!(requests.len(), 3);
+    for request in requests {
+        let order_no = request["order_no"].as_str().unwrap();
+        let question = match request["refund_no"].as_str() {
+            None => Question::Payment { order_no },
+            Some(refund_no) => Question::Refund { order_no, refund_no },
+        };
+        let now = Timestamp::from_seconds(request["timestamp_s"].as_i64().unwrap());
+        let stamp = Stamp { now, nonce: request["nonce"].as_str().unwrap() };
+        let asked = Inquiry::ask(&gateway, question, stamp).unwrap();
+        assert_eq!(Some(asked.target.as_str()), request["target"].as_str());
+        let found = asked.headers.iter().find(|(name, _)| *name == "authorization").unwrap();
+        assert_eq!(Some(found.1.as_str()), request["authorization"].as_str());
+    }
 }

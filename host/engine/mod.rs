@@ -46,6 +46,8 @@ mod report;
 
 mod labels;
 
+mod meters;
+
 pub mod deliver;
 
 pub mod alert;

@@ -207,7 +207,7 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
         }
     };
     let watch = Stopwatch::start();
-    let outside = Live::new(engine, job, &plugin.descriptor().name);
+    let outside = Live::new(engine, job, &plugin);
     let now = engine.clock.now();
     let input = convert::run_input(job, now);
     // Behind a wall: a panic would be our mistake, and must not take the job with it.
@@ -218,8 +218,7 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
     let wanted = shadow.is_some() || engine.settings.record_inputs;
     let inputs = wanted.then(|| Inputs::of(job, now, &plugin, &mut report));
     let descriptor = plugin.descriptor();
-    metrics::histogram!("callgate_run_seconds", "plugin" => descriptor.name.clone())
-        .record(watch.elapsed().as_secs_f64());
+    report::run(descriptor, watch.elapsed());
     if let Err(Stop::Fault(fault)) = &report.result {
         report::fault(job, descriptor, fault);
     }
@@ -271,8 +270,10 @@ async fn settle(engine: &Engine, job: &Job, decided: &Decided) -> Option<Settled
         outcome: decided.outcome.clone(),
         subject: decided.subject,
         reads: run.map(|ran| ran.reads.clone()).unwrap_or_default(),
-        // What a failed run left is dropped with it.
-        scratch: run.filter(|_| advances).map(|ran| ran.scratch.clone()),
+        // What a failed run left is dropped with it; of the others only `after` asks for it.
+        scratch: run
+            .filter(|ran| advances && ran.after == AfterPhase::Wanted)
+            .map(|ran| ran.scratch.clone()),
         after: run.map_or(AfterPhase::None, |ran| ran.after),
         run: run.map(|ran| ran.record.clone()),
         spent: decided.spent.clone(),

@@ -43,7 +43,7 @@ async fn decision(engine: &Engine, job: &Job, worker: OwnedSemaphorePermit) {
     let held = matches!(decided.outcome, Outcome::Hold { .. });
     let _worker = (!held).then_some(worker);
     decided.spent.duration_us = convert::micros(watch.elapsed());
-    let settled = settle(engine, job, &decided).await;
+    let settled = settle(engine, job, &mut decided).await;
     report::decision(job, &decided, settled.as_ref(), watch);
     note_trial(engine, job, &decided, settled.as_ref());
     if let (Some(Settled::Done { .. }), Outcome::Advance(_)) = (&settled, &decided.outcome) {
@@ -260,23 +260,25 @@ fn broken(engine: &Engine, job: &Job, subject: SubjectSeen) -> Decided {
 }
 
 /// Stores the decision; `None` where the store cannot, so that the lease lapses and the job is
-/// taken again.
-async fn settle(engine: &Engine, job: &Job, decided: &Decided) -> Option<Settled> {
+/// taken again. Takes out of the decision what only the store wants.
+async fn settle(engine: &Engine, job: &Job, decided: &mut Decided) -> Option<Settled> {
     let now = engine.clock.now();
+    let spent = std::mem::take(&mut decided.spent);
+    let reads = decided.run.as_mut().map(|ran| std::mem::take(&mut ran.reads));
     let run = decided.run.as_ref();
     let advances = matches!(decided.outcome, Outcome::Advance(_));
     let settlement = Settlement {
         lease: job.lease.clone(),
         outcome: decided.outcome.clone(),
         subject: decided.subject,
-        reads: run.map(|ran| ran.reads.clone()).unwrap_or_default(),
+        reads: reads.unwrap_or_default(),
         // What a failed run left is dropped with it; of the others only `after` asks for it.
         scratch: run
             .filter(|ran| advances && ran.after == AfterPhase::Wanted)
             .map(|ran| ran.scratch.clone()),
         after: run.map_or(AfterPhase::None, |ran| ran.after),
         run: run.map(|ran| ran.record.clone()),
-        spent: decided.spent.clone(),
+        spent,
         due_at: now.plus_ms(decided.due_in_ms),
     };
     match engine.store.settle(settlement, now).await {

@@ -1,5 +1,6 @@
 //! Counters and histograms that are kept: to look one up by its labels anew for every run costs
-//! more than to count.
+//! more than to count. Where they are rendered is settled before the first run: a server is given
+//! the handle of it when it starts.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};

@@ -31,7 +31,7 @@ mod json;
 
 mod host;
 
-#[cfg(any(test, target_arch = "wasm32"))]
+#[cfg(any(test, all(target_arch = "wasm32", feature = "memory")))]
 mod heap;
 
 #[cfg(all(target_arch = "wasm32", feature = "memory"))]

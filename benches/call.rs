@@ -22,7 +22,7 @@ use callgate_sandbox::limits::Limits;
 use callgate_sandbox::load::Source;
 use callgate_sandbox::outside::{Document, DocumentRef, Outside, OutsideError, Pending};
 use callgate_sandbox::plugin::Plugin;
-use callgate_sandbox::run::{Commit, Draft, Money, Notification, Report, RunInput, RunMode};
+use callgate_sandbox::run::{Commit, Cost, Draft, Money, Notification, Report, RunInput, RunMode};
 use criterion::Criterion;
 use order_payment::OrderPayment;
 use serde_json::json;
@@ -181,6 +181,14 @@ fn phase(runtime: &Runtime, plugin: &Plugin, which: Phase) -> Duration {
     costs.into_iter().find(|cost| cost.phase == which).unwrap().duration
 }
 
+/// What is the same in every run, on every machine.
+fn tell(report: &Report<Draft>) {
+    let fuel = |cost: &Cost| format!("{} {}", cost.phase, cost.fuel);
+    let fuel: Vec<_> = report.costs.iter().map(fuel).collect();
+    println!("fuel: {}", fuel.join(", "));
+    println!("calls of the host: {}; memory: {} bytes", report.host_calls, report.memory_bytes);
+}
+
 fn main() {
     let folder = std::env::var_os("CALLGATE_TEST_PLUGINS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/plugins"),
@@ -199,6 +207,7 @@ fn main() {
     };
     let house = sandbox();
     let plugin = runtime.block_on(house.load(source(&file))).unwrap();
+    tell(&runtime.block_on(run(&plugin)));
     let mut criterion = Criterion::default().configure_from_args();
     println!("| act | p10 us | median us | times native |");
     println!("|---|---|---|---|");

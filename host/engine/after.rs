@@ -88,7 +88,7 @@ async fn run(engine: &Engine, job: &Job, commit: Commit, plugin: &Arc<Plugin>) {
             return finish(engine, job, end).await;
         }
     };
-    let outside = Live::new(engine, job, &plugin.descriptor().name);
+    let outside = Live::new(engine, job, plugin);
     let input = convert::run_input(job, engine.clock.now());
     let watch = Stopwatch::start();
     // As before the commit: behind a wall.

@@ -204,9 +204,9 @@ impl Way {
         let watch = Stopwatch::start();
         let mut deciding = pin!(run::decide_job(engine, &job));
         if let Ok(decided) = timeout(direct.patience(), &mut deciding).await {
-            let decided = timed(decided, watch);
+            let mut decided = timed(decided, watch);
             let now = engine.clock.now();
-            let settlement = run::settlement(&job, &decided, now);
+            let settlement = run::settlement(&job, &mut decided, now);
             match engine.store.arrive(entry, settlement, now).await {
                 Ok(Arrived { receipt, settled }) => {
                     count(&callback.business, "decided");

@@ -5,8 +5,8 @@
 //!
 //! Reading order: `run` (one job from claim to settle: read it first), `decide` (what to make of
 //! what a run says), `direct` (deciding before storing), `bulkhead` (no plugin takes another's time), `after` (the phase after the commit), `worker` (the loop around it),
-//! `outside` and `calls` (what a guest can reach), `convert` and `report`; `deliver` is what becomes of events,
-//! `alert` what people are told;
+//! `outside` and `calls` (what a guest can reach), `convert`, `report`, `meters` and `labels`;
+//! `deliver` is what becomes of events, `alert` what people are told;
 //! `backtest` is what another version would have decided, `shadow` the same beside live runs;
 //! `replay` works off replays of many; `retain` puts old notifications into files; `fleet` keeps
 //! in force what is to be in force; `inquire` asks gateways about orders that heard nothing,
@@ -48,6 +48,8 @@ pub mod bulkhead;
 mod report;
 
 mod labels;
+
+mod meters;
 
 pub mod deliver;
 

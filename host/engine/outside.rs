@@ -2,6 +2,7 @@
 
 use callgate_sandbox::http::{CallAnswer, CallError, CallRequest};
 use callgate_sandbox::outside::{Document, DocumentRef, Outside, OutsideError, Pending};
+use callgate_sandbox::plugin::Plugin;
 use callgate_store::{Job, Store};
 
 use super::calls::Calls;
@@ -11,15 +12,17 @@ use super::{Engine, convert};
 pub(super) struct Live {
     store: Store,
     business: String,
-    calls: Calls,
+    /// `None` for a plugin that may call nobody, as most may: a run then carries nothing for it.
+    calls: Option<Calls>,
 }
 
 impl Live {
-    pub(super) fn new(engine: &Engine, job: &Job, plugin: &str) -> Self {
+    pub(super) fn new(engine: &Engine, job: &Job, plugin: &Plugin) -> Self {
+        let calls = !plugin.grants().endpoints.is_empty();
         Self {
             store: engine.store.clone(),
             business: job.stored.business.clone(),
-            calls: Calls::new(engine, job, plugin),
+            calls: calls.then(|| Calls::new(engine, job, plugin.name())),
         }
     }
 }
@@ -48,6 +51,14 @@ impl Outside for Live {
         &'a mut self,
         request: &'a CallRequest,
     ) -> Pending<'a, Result<CallAnswer, CallError>> {
-        Box::pin(self.calls.call(request))
+        Box::pin(async move {
+            match &self.calls {
+                Some(calls) => calls.call(request).await,
+                None => {
+                    let text = format!("endpoint `{}` is not granted", request.endpoint);
+                    Err(CallError::Denied(text))
+                }
+            }
+        })
     }
 }

@@ -1,5 +1,7 @@
 //! What people and their machines hear of a decision.
 
+use std::time::Duration;
+
 use callgate_core::outcome::Outcome;
 use callgate_core::time::Timestamp;
 use callgate_sandbox::descriptor::Descriptor;
@@ -8,6 +10,7 @@ use callgate_store::{Job, Settled};
 
 use super::decide;
 use super::labels::LABELS;
+use super::meters::{ATTEMPTS, EFFECTS, OUTCOMES, RUNS};
 use super::run::Decided;
 use crate::clock::Stopwatch;
 
@@ -22,15 +25,16 @@ pub(super) fn decision(job: &Job, decided: &Decided, settled: Option<&Settled>, 
         Some(Settled::Released) => ("released", ""),
         Some(Settled::Done { state, .. }) => (name, state.as_str()),
     };
-    let code = reason.map(|reason| reason.code.to_string()).unwrap_or_default();
+    let code = reason.map_or("", |reason| &*reason.code);
     let text = reason.map_or("", |reason| reason.text.as_str());
     let plugin = decided.run.as_ref().map_or("", |ran| ran.record.plugin.as_str());
-    metrics::counter!("callgate_outcomes_total", "business" => job.stored.business.clone(),
-        "outcome" => outcome, "code" => LABELS.of(plugin, &code).to_owned())
-    .increment(1);
-    metrics::counter!("callgate_attempts_total", "step" => "run",
-        "class" => class(decided, outcome))
-    .increment(1);
+    count(&job.stored.business, outcome, LABELS.of(plugin, code));
+    let class = class(decided, outcome);
+    ATTEMPTS.with(
+        class,
+        || metrics::counter!("callgate_attempts_total", "step" => "run", "class" => class),
+        |attempts| attempts.increment(1),
+    );
     let duration_us = watch.elapsed_us();
     let attempt = job.lease.attempt();
     if let Outcome::Hold { .. } = decided.outcome {
@@ -49,9 +53,33 @@ pub(super) fn decision(job: &Job, decided: &Decided, settled: Option<&Settled>, 
 /// How long a callback waited for its step, from its receipt to the commit.
 pub(super) fn effect(job: &Job, now: Timestamp) {
     let waited_ms = u64::try_from(now.ms_since(job.stored.received_at)).unwrap_or(0);
-    let waited = std::time::Duration::from_millis(waited_ms);
-    metrics::histogram!("callgate_effect_seconds", "business" => job.stored.business.clone())
-        .record(waited.as_secs_f64());
+    let waited = Duration::from_millis(waited_ms);
+    let business = &job.stored.business;
+    EFFECTS.with(
+        business,
+        || metrics::histogram!("callgate_effect_seconds", "business" => business.clone()),
+        |effects| effects.record(waited.as_secs_f64()),
+    );
+}
+
+/// How long a processor took.
+pub(super) fn run(plugin: &Descriptor, took: Duration) {
+    RUNS.with(
+        &plugin.name,
+        || metrics::histogram!("callgate_run_seconds", "plugin" => plugin.name.clone()),
+        |runs| runs.record(took.as_secs_f64()),
+    );
+}
+
+fn count(business: &str, outcome: &'static str, code: &str) {
+    OUTCOMES.with(
+        &[business, outcome, code].join("\n"),
+        || {
+            metrics::counter!("callgate_outcomes_total", "business" => business.to_owned(),
+                "outcome" => outcome, "code" => code.to_owned())
+        },
+        |outcomes| outcomes.increment(1),
+    );
 }
 
 /// What an attempt came to, in the few words that alerts are made of: why a try did not end well

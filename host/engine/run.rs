@@ -48,8 +48,8 @@ async fn decision(engine: &Engine, job: &Job, worker: OwnedSemaphorePermit) {
 }
 
 /// Settles a decision, with all that follows.
-pub(super) async fn finish(engine: &Engine, job: &Job, decided: Decided, watch: Stopwatch) {
-    let settled = settle(engine, job, &decided).await;
+pub(super) async fn finish(engine: &Engine, job: &Job, mut decided: Decided, watch: Stopwatch) {
+    let settled = settle(engine, job, &mut decided).await;
     conclude(engine, job, decided, (settled, watch)).await;
 }
 
@@ -224,7 +224,7 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
         }
     };
     let watch = Stopwatch::start();
-    let outside = Live::new(engine, job, &plugin.descriptor().name);
+    let outside = Live::new(engine, job, &plugin);
     let now = engine.clock.now();
     let input = convert::run_input(job, now);
     // Behind a wall: a panic would be our mistake, and must not take the job with it.
@@ -235,8 +235,7 @@ async fn run(engine: &Engine, job: &Job, plugin: Arc<Plugin>, subject: SubjectSe
     let wanted = shadow.is_some() || engine.settings.record_inputs;
     let inputs = wanted.then(|| Inputs::of(job, now, &plugin, &mut report));
     let descriptor = plugin.descriptor();
-    metrics::histogram!("callgate_run_seconds", "plugin" => descriptor.name.clone())
-        .record(watch.elapsed().as_secs_f64());
+    report::run(descriptor, watch.elapsed());
     if let Err(Stop::Fault(fault)) = &report.result {
         report::fault(job, descriptor, fault);
     }
@@ -279,7 +278,7 @@ fn broken(engine: &Engine, job: &Job, subject: SubjectSeen) -> Decided {
 
 /// Stores the decision; `None` where the store cannot, so that the lease lapses and the job is
 /// taken again.
-async fn settle(engine: &Engine, job: &Job, decided: &Decided) -> Option<Settled> {
+async fn settle(engine: &Engine, job: &Job, decided: &mut Decided) -> Option<Settled> {
     let now = engine.clock.now();
     match engine.store.settle(settlement(job, decided, now), now).await {
         Ok(settled) => Some(settled),
@@ -290,20 +289,24 @@ async fn settle(engine: &Engine, job: &Job, decided: &Decided) -> Option<Settled
     }
 }
 
-/// What the store is told of a decision.
-pub(super) fn settlement(job: &Job, decided: &Decided, now: Timestamp) -> Settlement {
+/// What the store is told of a decision. Takes out of it what only the store wants.
+pub(super) fn settlement(job: &Job, decided: &mut Decided, now: Timestamp) -> Settlement {
+    let spent = std::mem::take(&mut decided.spent);
+    let reads = decided.run.as_mut().map(|ran| std::mem::take(&mut ran.reads));
     let run = decided.run.as_ref();
     let advances = matches!(decided.outcome, Outcome::Advance(_));
     Settlement {
         lease: job.lease.clone(),
         outcome: decided.outcome.clone(),
         subject: decided.subject,
-        reads: run.map(|ran| ran.reads.clone()).unwrap_or_default(),
-        // What a failed run left is dropped with it.
-        scratch: run.filter(|_| advances).map(|ran| ran.scratch.clone()),
+        reads: reads.unwrap_or_default(),
+        // What a failed run left is dropped with it; of the others only `after` asks for it.
+        scratch: run
+            .filter(|ran| advances && ran.after == AfterPhase::Wanted)
+            .map(|ran| ran.scratch.clone()),
         after: run.map_or(AfterPhase::None, |ran| ran.after),
         run: run.map(|ran| ran.record.clone()),
-        spent: decided.spent.clone(),
+        spent,
         due_at: now.plus_ms(decided.due_in_ms),
     }
 }

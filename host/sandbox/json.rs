@@ -36,9 +36,12 @@ pub(crate) fn check(text: &str, bounds: Bounds) -> Result<(), BadJson> {
     if text.len() > bounds.bytes {
         return Err(BadJson::TooLong { found: text.len(), limit: bounds.bytes });
     }
-    let depth = depth(text);
-    if depth > bounds.depth {
-        return Err(BadJson::TooDeep { found: depth, limit: bounds.depth });
+    // Most texts have too few brackets to be nested so deep, wherever these are.
+    if brackets(text) > bounds.depth {
+        let depth = depth(text);
+        if depth > bounds.depth {
+            return Err(BadJson::TooDeep { found: depth, limit: bounds.depth });
+        }
     }
     if let Some(at) = half_pair(text) {
         return Err(BadJson::HalfPair { at });
@@ -121,6 +124,11 @@ fn half_pair(text: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// All opening brackets, those inside strings included.
+fn brackets(text: &str) -> usize {
+    text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count()
 }
 
 /// The deepest nesting of brackets outside strings.

@@ -16,7 +16,7 @@ use crate::fault::Fault;
 use crate::grants::Grants;
 use crate::inspect::inspect;
 use crate::limits::{LOG_LINE_BYTES, Limits};
-use crate::plugin::Plugin;
+use crate::plugin::{Names, Plugin};
 use crate::state::{RunState, Terms};
 use crate::text;
 
@@ -203,7 +203,8 @@ impl Sandbox {
             config: terms.config.clone(),
             revision: terms.revision.clone(),
         });
-        Ok(Plugin { rooms: rooms.clone(), pre, terms, descriptor, sha256 })
+        let names = Names::of(&descriptor, &sha256, &terms.revision);
+        Ok(Plugin { rooms: rooms.clone(), pre, terms, descriptor, sha256, names })
     }
 }
 

@@ -18,6 +18,21 @@ pub struct Plugin {
     pub(crate) terms: Arc<Terms>,
     pub(crate) descriptor: Descriptor,
     pub(crate) sha256: String,
+    pub(crate) names: Names,
+}
+
+/// What a plugin is called by those who keep count of its runs: for each of them, and so shared.
+#[derive(Clone)]
+pub(crate) struct Names {
+    plugin: Arc<str>,
+    identity: Arc<str>,
+}
+
+impl Names {
+    pub(crate) fn of(descriptor: &Descriptor, sha256: &str, revision: &str) -> Self {
+        let identity = format!("{sha256}.{revision}").into();
+        Self { plugin: descriptor.name.as_str().into(), identity }
+    }
 }
 
 impl Plugin {
@@ -32,8 +47,10 @@ impl Plugin {
             revision: load::revision(&config),
             config,
         };
+        let names = Names::of(&self.descriptor, &self.sha256, &terms.revision);
         Self {
             rooms: Arc::clone(&self.rooms),
+            names,
             pre: self.pre.clone(),
             terms: Arc::new(terms),
             descriptor: self.descriptor.clone(),
@@ -45,6 +62,18 @@ impl Plugin {
     #[must_use]
     pub fn descriptor(&self) -> &Descriptor {
         &self.descriptor
+    }
+
+    /// Its name, as the descriptor has it.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.names.plugin
+    }
+
+    /// Component and configuration: what is mended by either begins with a clean record.
+    #[must_use]
+    pub fn identity(&self) -> &Arc<str> {
+        &self.names.identity
     }
 
     /// SHA-256 of the component file, in hexadecimal: names this exact build.

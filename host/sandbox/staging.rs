@@ -1,6 +1,6 @@
 //! What a run has read and what it has staged: pure, no engine, no store.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::outside::{Document, DocumentRef};
 use crate::run::{Event, Expect, Read, Write};
@@ -11,7 +11,7 @@ use crate::run::{Event, Expect, Read, Write};
 /// made on one picture. The versions seen are checked at the commit.
 #[derive(Debug, Default)]
 pub(crate) struct Staging {
-    seen: HashMap<DocumentRef, Option<Document>>,
+    seen: BTreeMap<DocumentRef, Option<Document>>,
     subject: Option<DocumentRef>,
     used: Vec<DocumentRef>,
     writes: Vec<Write>,
@@ -116,9 +116,7 @@ impl Staging {
     pub(crate) fn answers(&mut self) -> Vec<(DocumentRef, Option<Document>)> {
         let subject = self.subject.as_ref();
         let seen = std::mem::take(&mut self.seen).into_iter();
-        let mut answers: Vec<_> = seen.filter(|(name, _)| Some(name) != subject).collect();
-        answers.sort_by(|(one, _), (two, _)| one.cmp(two));
-        answers
+        seen.filter(|(name, _)| Some(name) != subject).collect()
     }
 
     /// Hands over everything staged.

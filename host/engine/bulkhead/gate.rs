@@ -2,13 +2,15 @@
 //! breakers of its versions. Nothing here waits; time comes from outside.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Display;
+use std::sync::Arc;
 
 use callgate_core::time::Timestamp;
 
 use super::breaker::{Breaker, BreakerSettings, Ended, State};
 
 /// A version of a plugin: its component and its configuration.
-pub(super) type Version = String;
+pub(super) type Version = Arc<str>;
 
 /// Which version somebody wants to run, and for which notification.
 pub(super) type Wish = (Version, u64);
@@ -86,15 +88,15 @@ impl<Waiter> Gate<Waiter> {
     /// Gets to know a version that is in force, and how many runs the plugin may have.
     pub(super) fn know(
         &mut self,
-        (version, label): (&str, &str),
+        (version, label): (&Version, &dyn Display),
         concurrency: usize,
         now: Timestamp,
     ) {
         self.concurrency = concurrency.max(1);
         if !self.versions.contains_key(version) {
             let breaker = Breaker::new(self.settings, now);
-            let lock = Lock { label: label.to_owned(), breaker, running: 0 };
-            self.versions.insert(version.to_owned(), lock);
+            let lock = Lock { label: label.to_string(), breaker, running: 0 };
+            self.versions.insert(Arc::clone(version), lock);
         }
     }
 

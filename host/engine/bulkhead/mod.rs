@@ -103,7 +103,7 @@ pub struct Bulkhead(Arc<Rooms>);
 struct Rooms {
     settings: BulkheadSettings,
     clock: Clock,
-    gates: Mutex<BTreeMap<String, Gate<Waiter>>>,
+    gates: Mutex<BTreeMap<Arc<str>, Gate<Waiter>>>,
     /// Something that is held could be run.
     wanted: Notify,
 }
@@ -123,8 +123,8 @@ pub struct Held {
 /// The right to one run. It ends when it is dropped.
 pub struct Pass {
     rooms: Arc<Rooms>,
-    plugin: String,
-    version: String,
+    plugin: Arc<str>,
+    version: Arc<str>,
     notification: u64,
     begun: State,
     watch: Stopwatch,
@@ -192,18 +192,17 @@ impl Bulkhead {
     }
 
     fn ask(&self, plugin: &Plugin, notification: u64, patience: Duration) -> Result<Pass, Asked> {
-        let name = plugin.descriptor().name.as_str();
-        let version = version(plugin);
+        let (name, version) = (plugin.name(), plugin.identity());
         let now = self.0.clock.now();
         let mut gates = self.gates();
         let gate = self.gate(&mut gates, plugin, now);
-        let (answer, change) = gate.ask(&version, micros(patience), now);
+        let (answer, change) = gate.ask(version, micros(patience), now);
         let asked = match answer {
-            Answer::Go(begun) => Ok(self.pass((name, &version), notification, begun)),
+            Answer::Go(begun) => Ok(self.pass((name, version), notification, begun)),
             Answer::No(why) => Err(Asked::Held(why)),
             Answer::Wait => {
                 let (waiter, told) = oneshot::channel();
-                gate.wait((version, notification), waiter);
+                gate.wait((Arc::clone(version), notification), waiter);
                 Err(Asked::Waits(told))
             }
         };
@@ -215,7 +214,7 @@ impl Bulkhead {
     /// The gate of a plugin, which gets to know the version by this.
     fn gate<'a>(
         &self,
-        gates: &'a mut BTreeMap<String, Gate<Waiter>>,
+        gates: &'a mut BTreeMap<Arc<str>, Gate<Waiter>>,
         plugin: &Plugin,
         now: Timestamp,
     ) -> &'a mut Gate<Waiter> {
@@ -224,17 +223,21 @@ impl Bulkhead {
         let named = usize::try_from(plugin.limits().concurrency).unwrap_or(usize::MAX);
         let concurrency = if named == 0 { settings.concurrency } else { named };
         let breaker = settings.breakers.get(&descriptor.name).unwrap_or(&settings.breaker);
-        let gate = gates.entry(descriptor.name.clone()).or_insert_with(|| Gate::new(*breaker));
-        let (version, label) = (version(plugin), descriptor.version.to_string());
-        gate.know((&version, &label), concurrency, now);
+        let gate = gates.entry(Arc::clone(plugin.name())).or_insert_with(|| Gate::new(*breaker));
+        gate.know((plugin.identity(), &descriptor.version), concurrency, now);
         gate
     }
 
-    fn pass(&self, (plugin, version): (&str, &str), notification: u64, begun: State) -> Pass {
+    fn pass(
+        &self,
+        (plugin, version): (&Arc<str>, &Arc<str>),
+        notification: u64,
+        begun: State,
+    ) -> Pass {
         Pass {
             rooms: Arc::clone(&self.0),
-            plugin: plugin.to_owned(),
-            version: version.to_owned(),
+            plugin: Arc::clone(plugin),
+            version: Arc::clone(version),
             notification,
             begun,
             watch: Stopwatch::start(),
@@ -243,7 +246,7 @@ impl Bulkhead {
     }
 
     /// A run is over: whoever waits may go on.
-    fn end(&self, (name, version): (&str, &str), told: (u64, Ended, State), took_us: u64) {
+    fn end(&self, (name, version): (&Arc<str>, &str), told: (u64, Ended, State), took_us: u64) {
         let now = self.0.clock.now();
         let mut gates = self.gates();
         let Some(gate) = gates.get_mut(name) else { return };
@@ -298,7 +301,7 @@ impl Bulkhead {
         u64::from(self.0.settings.hold.patience_ms).saturating_mul(1000)
     }
 
-    fn gates(&self) -> MutexGuard<'_, BTreeMap<String, Gate<Waiter>>> {
+    fn gates(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Gate<Waiter>>> {
         self.0.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -307,11 +310,6 @@ impl Bulkhead {
 enum Asked {
     Held(Why),
     Waits(oneshot::Receiver<Result<Pass, Why>>),
-}
-
-/// Component and configuration: what is mended by either begins with a clean record.
-fn version(plugin: &Plugin) -> String {
-    format!("{}.{}", plugin.sha256(), plugin.config_revision())
 }
 
 fn hash(text: &str) -> u64 {

@@ -10,7 +10,7 @@ use callgate_sandbox::plugin::Plugin;
 use callgate_store::{Recall, StoreError};
 use tokio::sync::watch;
 
-use super::{Bulkhead, version};
+use super::Bulkhead;
 use crate::engine::Engine;
 
 /// Calls back until `shutdown` says so.
@@ -41,7 +41,7 @@ async fn round(engine: &Engine, polls: bool, now: Timestamp) -> Result<(), Store
     if polls {
         let held = engine.store.held().await?;
         for (name, gate) in &mut *bulkhead.gates() {
-            let count = held.get(name).copied().unwrap_or(0);
+            let count = held.get(&**name).copied().unwrap_or(0);
             gate.counted(u64::try_from(count).unwrap_or(0));
         }
         bulkhead.show();
@@ -63,8 +63,8 @@ impl Bulkhead {
             self.gate(&mut gates, plugin, now);
         }
         for (name, gate) in &mut *gates {
-            let of_name = plugins.iter().filter(|plugin| plugin.descriptor().name == *name);
-            let versions: Vec<_> = of_name.map(|plugin| version(plugin)).collect();
+            let of_name = plugins.iter().filter(|plugin| plugin.name() == name);
+            let versions: Vec<_> = of_name.map(|plugin| Arc::clone(plugin.identity())).collect();
             gate.forget_all_but(&versions);
         }
     }
@@ -74,7 +74,7 @@ impl Bulkhead {
         let patience_us = self.patience_us();
         let mut gates = self.gates();
         let rooms = gates.iter_mut().map(|(name, gate)| (name, gate.room(patience_us, now)));
-        rooms.filter(|(_, room)| *room > 0).map(|(name, room)| (name.clone(), room)).collect()
+        rooms.filter(|(_, room)| *room > 0).map(|(name, room)| (name.to_string(), room)).collect()
     }
 
     /// So many were called back, of so many that there was room for.

@@ -62,8 +62,8 @@ impl Bulkhead {
         for (plugin, gate) in &*self.gates() {
             show_state(plugin, gate.state());
             let held = u32::try_from(gate.held()).unwrap_or(u32::MAX);
-            metrics::gauge!("callgate_plugin_held", "plugin" => plugin.clone()).set(held);
-            metrics::gauge!("callgate_plugin_running", "plugin" => plugin.clone())
+            metrics::gauge!("callgate_plugin_held", "plugin" => plugin.to_string()).set(held);
+            metrics::gauge!("callgate_plugin_running", "plugin" => plugin.to_string())
                 .set(count(gate.running()));
         }
     }

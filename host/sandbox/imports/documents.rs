@@ -1,6 +1,6 @@
 //! `documents`: reads of the store and staged writes.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use crate::bindings::callgate::processor::documents::{Expectation, Host, StoreError};
 use crate::bindings::callgate::processor::types;
@@ -115,7 +115,7 @@ impl RunState {
             let text = format!("{} documents in one call, limit is {REFS_PER_CALL}", names.len());
             return Err(Refusal::Invalid(text));
         }
-        let mut known = HashSet::with_capacity(names.len());
+        let mut known = BTreeSet::new();
         for name in names {
             well_formed(name)?;
             if !known.insert(name) {

@@ -17,6 +17,7 @@ use callgate_processor::{
     Config, Descriptor, DocumentRef, Documents, Draft, Event, Exchange, PhaseError, PhaseResult,
     Preparation, Processor, Route, State, Transition,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use notice::{Notice, Order};
@@ -43,6 +44,12 @@ const CLOSED: State = State::named("CLOSED");
 struct Plan {
     booking: Booking,
     notice: Notice,
+}
+
+/// The part of a plan that chooses the state: the rest is not read for it.
+#[derive(Debug, Deserialize)]
+struct Chosen {
+    booking: Booking,
 }
 
 impl Processor for OrderPayment {
@@ -93,7 +100,7 @@ impl Processor for OrderPayment {
     }
 
     fn next_state(exchange: &Exchange, _documents: &Documents) -> PhaseResult<Transition> {
-        Ok(match plan(exchange)?.booking {
+        Ok(match plan::<Chosen>(exchange)?.booking {
             Booking::Pay => Transition::MoveTo(TO_BE_DELIVERED),
             Booking::Close => Transition::MoveTo(CLOSED),
             Booking::PayAfterClose | Booking::PayTwice => Transition::Stay,
@@ -117,7 +124,7 @@ impl Processor for OrderPayment {
     }
 }
 
-fn plan(exchange: &Exchange) -> PhaseResult<Plan> {
+fn plan<T: DeserializeOwned>(exchange: &Exchange) -> PhaseResult<T> {
     exchange.scratch()?.ok_or_else(|| PhaseError::reject("plan-missing", "check left no plan"))
 }
 

@@ -41,7 +41,8 @@ pub enum Level {
 /// The notification in hand, what the host knows about this run, and the quiet imports: scratch,
 /// configuration, clock and log. Given to every phase.
 ///
-/// Each reader asks the host when it is called, and only then: what is not read is not copied.
+/// A reader asks the host when it is called, and only then: what is not read is not copied. Subject
+/// and scratch are asked for once in a run.
 #[derive(Clone)]
 pub struct Exchange(pub(crate) Rc<dyn Host>);
 

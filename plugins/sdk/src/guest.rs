@@ -1,5 +1,6 @@
 //! The component's side: bindings made from the contract, and the way from there to the trait.
 
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Once;
@@ -33,6 +34,31 @@ pub use bindings::export_guest;
 
 /// The real host.
 struct Imports;
+
+/// What the host says again in every phase of a run, so that it is asked once: an instance lives
+/// for one run, and in a run the subject stays as it was and the scratch is what was left last.
+struct Known {
+    subject: Option<Document>,
+    scratch: Option<String>,
+}
+
+thread_local! {
+    static KNOWN: RefCell<Known> = const { RefCell::new(Known { subject: None, scratch: None }) };
+}
+
+/// Answers from what is known, else asks and keeps the answer, where there is one.
+fn known<T: Clone>(
+    part: fn(&mut Known) -> &mut Option<T>,
+    ask: impl FnOnce() -> Option<T>,
+) -> Option<T> {
+    KNOWN.with_borrow_mut(|known| {
+        let part = part(known);
+        if part.is_none() {
+            *part = ask();
+        }
+        part.clone()
+    })
+}
 
 impl Host for Imports {
     fn fact(&self, fact: Fact) -> String {
@@ -95,15 +121,18 @@ impl Host for Imports {
     }
 
     fn subject(&self) -> Option<Document> {
-        imports::exchange::subject().map(document)
+        known(|known| &mut known.subject, || imports::exchange::subject().map(document))
     }
 
     fn scratch(&self) -> String {
-        imports::exchange::scratch()
+        let ask = || Some(imports::exchange::scratch());
+        known(|known| &mut known.scratch, ask).unwrap_or_default()
     }
 
     fn set_scratch(&self, value: &str) -> Result<(), String> {
-        imports::exchange::set_scratch(value)
+        imports::exchange::set_scratch(value)?;
+        KNOWN.with_borrow_mut(|known| known.scratch = Some(value.to_owned()));
+        Ok(())
     }
 
     fn get(&self, place: &DocumentRef) -> Result<Option<Document>, Denial> {

@@ -6,7 +6,8 @@
 //!
 //! Reading order: `processor` is the trait, `exchange` and `staging` what its phases are given,
 //! `error` how a phase stops; `descriptor`, `document`, `event`, `http` and `money` are the plain values;
-//! `testing` is a host in memory; `host` and `guest` tie the two worlds together.
+//! `testing` is a host in memory; `host` and `guest` tie the two worlds together; `heap` and
+//! `guest_memory` are where a guest's values live.
 
 mod processor;
 
@@ -29,6 +30,13 @@ mod money;
 mod json;
 
 mod host;
+
+#[cfg(any(test, all(target_arch = "wasm32", feature = "memory")))]
+mod heap;
+
+#[cfg(all(target_arch = "wasm32", feature = "memory"))]
+#[allow(unsafe_code, reason = "an allocator cannot be written without; its head has the proof")]
+mod guest_memory;
 
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]

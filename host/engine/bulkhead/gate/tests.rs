@@ -23,7 +23,7 @@ fn at(ms: i64) -> Timestamp {
 
 fn gate(concurrency: usize) -> Gate<u32> {
     let mut gate = Gate::new(SETTINGS);
-    gate.know(("v", "1.0.0"), concurrency, at(0));
+    gate.know((&"v".into(), &"1.0.0"), concurrency, at(0));
     gate
 }
 
@@ -43,7 +43,7 @@ fn quick_runs_are_waited_for_and_slow_ones_are_not() {
     assert_eq!(ask(&mut gate, 0), Answer::Go(State::Closed));
     for waiter in 0..20 {
         assert_eq!(ask(&mut gate, 0), Answer::Wait);
-        gate.wait(("v".to_owned(), 0), waiter);
+        gate.wait(("v".into(), 0), waiter);
     }
     assert_eq!(ask(&mut gate, 0), Answer::No(Why::Full), "that would take too long");
     assert_eq!(gate.next(at(0)), None, "both places are taken");
@@ -67,7 +67,7 @@ fn who_waits_when_it_opens_hears_so_at_once() {
     }
     assert_eq!(ask(&mut gate, 0), Answer::Go(State::Restricted));
     assert_eq!(ask(&mut gate, 0), Answer::Wait);
-    gate.wait(("v".to_owned(), 0), 7);
+    gate.wait(("v".into(), 0), 7);
     assert_eq!(end(&mut gate, (13, Ended::Fault), 1), Some(State::Open));
     let (_, waiter, answer) = gate.next(at(0)).unwrap();
     assert!(matches!((waiter, answer), (7, Answer::No(Why::Open(Some(_))))));
@@ -91,10 +91,10 @@ fn another_version_begins_with_a_clean_record() {
         end(&mut gate, (id, Ended::Fault), 1);
     }
     assert_eq!(gate.state(), State::Open);
-    gate.know(("w", "1.0.1"), 1, at(0));
+    gate.know((&"w".into(), &"1.0.1"), 1, at(0));
     gate.counted(5);
     assert!(gate.room(PATIENCE_US, at(0)) > 0, "what is held goes to the new version");
-    gate.forget_all_but(&["w".to_owned()]);
+    gate.forget_all_but(&["w".into()]);
     assert_eq!(gate.state(), State::Closed);
     assert_eq!(ask(&mut gate, 0), Answer::No(Why::Full), "the old one is not in force");
     assert_eq!(gate.ask("w", PATIENCE_US, at(0)).0, Answer::Go(State::Closed));

@@ -77,7 +77,11 @@ enum Word {
     /// Show every key and certificate in force, when it ends, and the last reload.
     Keys,
     /// Read the configuration again, now.
-    Reload,
+    Reload {
+        /// Why, for the audit table.
+        #[arg(long)]
+        why: Option<String>,
+    },
     /// Show what operators did, newest first.
     Audit {
         /// To one notification or replay.
@@ -281,7 +285,10 @@ impl Word {
             }
             Self::Bulkheads => (calls.get(&["bulkheads"], &Map::new()).await?, show::bulkheads),
             Self::Keys => (calls.get(&["keys"], &Map::new()).await?, show::keys),
-            Self::Reload => (calls.post(&["reload"], &json!({})).await?, show::reload),
+            Self::Reload { why } => {
+                let body = why.map_or_else(|| json!({}), |why| json!({ "why": why }));
+                (calls.post(&["reload"], &body).await?, show::reload)
+            }
             Self::Audit { target, who, page } => {
                 let mut fields = Map::new();
                 page.add_to(&mut fields);

@@ -46,7 +46,8 @@ fn read_files(key: &str, value: toml::Value, folder: &Path) -> Result<toml::Valu
     let toml::Value::Array(paths) = value else {
         return Err(ConfigError::new(key, "expected a list of paths"));
     };
-    let texts = paths.iter().map(|path| read_file(key, path, folder));
+    let numbered = paths.iter().enumerate();
+    let texts = numbered.map(|(nth, path)| read_file(&format!("{key}[{nth}]"), path, folder));
     Ok(toml::Value::Array(texts.collect::<Result<_, _>>()?))
 }
 

@@ -220,8 +220,8 @@ fn target(target: Target, key: &str) -> Result<TargetSettings, ConfigError> {
 }
 
 /// Reads the certificates of those who sign the other side's, one or more in each text.
-pub(super) fn roots<'a>(
-    texts: impl Iterator<Item = &'a String>,
+pub(super) fn roots<T: AsRef<str>>(
+    texts: impl Iterator<Item = T>,
     key: &str,
 ) -> Result<Vec<Certificate>, ConfigError> {
     let mut roots = Vec::new();
@@ -229,7 +229,7 @@ pub(super) fn roots<'a>(
         let wrong = |problem: String| {
             ConfigError::new(format!("{key}.ca"), problem).coded(ConfigError::KEY)
         };
-        let found = Certificate::from_pem_bundle(text.as_bytes())
+        let found = Certificate::from_pem_bundle(text.as_ref().as_bytes())
             .map_err(|error| wrong(format!("expected certificates in PEM: {error}")))?;
         if found.is_empty() {
             return Err(wrong("found no certificate, expected one at least, in PEM".to_owned()));

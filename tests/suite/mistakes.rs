@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::house::{House, callgate, write_configuration};
+use crate::house::{House, callgate, keys, write_configuration};
 use crate::https::authority::{Authority, tls_toml};
 use crate::https::client::{Terms, notice, post, success};
 use crate::reload::{folder_of, logged, operate, shown};
@@ -17,8 +17,8 @@ struct Mistake {
     toml: String,
     code: &'static str,
     key: &'static str,
-    /// What the text says besides: what was found or expected, or what to do.
-    words: &'static str,
+    /// What the text says besides: what was expected, or what to do; and which file it is.
+    words: [&'static str; 2],
 }
 
 /// A file with something in it; its path, quoted.
@@ -42,9 +42,9 @@ fn listener(folder: &Path, good: &Authority) -> Vec<Mistake> {
     let whole = read("server.pem");
     fs::write(folder.join("half.pem"), &whole[..whole.len() / 2]).expect("a file");
     fs::write(folder.join("half.key"), read("server.key")).expect("a file");
-    let of = |name: &str, code, key, words| {
+    let of = |name: &'static str, code, key, words| {
         let toml = tls_toml(folder, name);
-        Mistake { toml, code, key, words }
+        Mistake { toml, code, key, words: [words, name] }
     };
     vec![
         of("garbage", "config.key", "public.tls.key_file", "expected PEM"),
@@ -68,7 +68,10 @@ fn outside(folder: &Path) -> Vec<Mistake> {
     let sink = "[sinks.erp]\nkind = \"http\"\nurl = \"https://erp.example/\"\ntopics = [\"*\"]\n";
     let crm = "[endpoints.crm]\nbase_url = \"https://crm.example\"\nmethods = [\"GET\"]\n";
     let duty = "[alerts.webhooks.duty]\nkind = \"json\"\nurl = \"https://duty.example/\"\n";
-    let key = |toml: String, key, words| Mistake { toml, code: "config.key", key, words };
+    let key = |toml: String, key, words| {
+        let file = if key == "endpoints.crm.headers" { "/bell" } else { "/garbage" };
+        Mistake { toml, code: "config.key", key, words: [words, file] }
+    };
     vec![
         key(format!("{sink}secret_file = {garbage}\n"), "sinks.erp.secret", "whsec_"),
         key(
@@ -101,6 +104,70 @@ fn outside(folder: &Path) -> Vec<Mistake> {
     ]
 }
 
+fn channels(folder: &Path) -> Vec<Mistake> {
+    let (_, keys) = keys();
+    let named = |name: &str| format!("{:?}", keys.join(name).display().to_string());
+    let garbage = file(folder, "garbage.api", "sesame");
+    let whole = fs::read_to_string(keys.join("wechat-v3-platform.crt.pem")).expect("a file");
+    let half = file(folder, "half-platform.pem", &whole[..whole.len() / 2]);
+    let (api, platform) = (named("wechat-v3-api.key"), named("wechat-v3-platform.crt.pem"));
+    let key = named("wechat-v3-platform.key.pem");
+    let second = |gateway: &str, scene: &str, more: &str| {
+        format!(
+            "[channels.second]\ngateway = {gateway:?}\nbusiness = \"PRODUCT_ORDER\"\n\
+             scene = {scene:?}\napplication_ids = [\"wx0000000000000001\"]\n{more}\n"
+        )
+    };
+    let wechat = |api: &str, certificate: &str, more: &str| {
+        let more = format!(
+            "merchant_id = \"1900000001\"\napi_v3_key_file = {api}\n\
+             platform_certificate_files = [{certificate}]\n{more}"
+        );
+        second("wechat-v3", "WE_CHAT_PAY", &more)
+    };
+    let alipay = |more: &str| second("alipay", "ALI_PAY", more);
+    let inquiry = format!(
+        "[channels.second.inquiry]\nmerchant_private_key_file = {key}\n\
+         merchant_serial = \"AB12\"\nmerchant_certificate_file = {platform}"
+    );
+    let of = |toml, code, key, words| Mistake { toml, code, key, words };
+    vec![
+        of(
+            wechat(&garbage, &platform, ""),
+            "config.key",
+            "channels.second.api_v3_key",
+            ["expected exactly 32", "/garbage.api"],
+        ),
+        of(
+            wechat(&api, &half, ""),
+            "config.key",
+            "channels.second.platform_certificates[0]",
+            ["cut off", "/half-platform.pem"],
+        ),
+        of(
+            alipay(&format!("public_key_file = {platform}")),
+            "config.key",
+            "channels.second.public_key",
+            ["expected PUBLIC KEY", "/wechat-v3-platform.crt.pem"],
+        ),
+        of(
+            alipay(&format!(
+                "certificate_files = [{}]\nroot_certificate_file = {platform}",
+                named("alipay-certificate.crt.pem")
+            )),
+            "config.chain",
+            "channels.second.certificates",
+            ["may be missing", "/alipay-certificate.crt.pem"],
+        ),
+        of(
+            wechat(&api, &platform, &inquiry),
+            "config.serial",
+            "channels.second.inquiry.merchant_certificate",
+            ["merchant_serial is AB12", "/wechat-v3-platform.crt.pem"],
+        ),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_key_is_named_and_what_works_stays_in_use() {
     let (good, folder) = (Authority::new(), TempDir::new().expect("a folder"));
@@ -113,12 +180,14 @@ async fn what_is_no_key_is_named_and_what_works_stays_in_use() {
     let terms = Terms::new(good.roots()).speaking(&["http/1.1"]);
     let mut all: Vec<(Mistake, &str)> =
         listener(folder.path(), &good).into_iter().map(|one| (one, "")).collect();
-    all.extend(outside(folder.path()).into_iter().map(|one| (one, tls.as_str())));
+    let others = channels(folder.path()).into_iter().chain(outside(folder.path()));
+    all.extend(others.map(|one| (one, tls.as_str())));
     for (Mistake { toml, code, key, words }, tls) in all {
         write_configuration(&folder_of(&house), &format!("{tls}{toml}{calm}"));
         let said = operate(&house, &["reload"]);
         let text = String::from_utf8_lossy(&said.stderr).into_owned();
-        let names = |text: &str| [code, key, words].iter().all(|word| text.contains(word));
+        let [expected, file] = words;
+        let names = |text: &str| [code, key, expected, file].iter().all(|one| text.contains(one));
         assert!(!said.status.success() && names(&text), "{code} {key}: {text}");
         logged(&house, code).await;
         let last = shown(&house, "keys").await["last_reload"].clone();

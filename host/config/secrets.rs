@@ -36,7 +36,8 @@ fn below(value: toml::Value, key: &str, folder: &Path) -> Result<toml::Value, Co
         return Ok(toml::Value::Table(resolve(table, key, folder)?));
     }
     if let toml::Value::Array(items) = value {
-        let items = items.into_iter().map(|item| below(item, key, folder));
+        let numbered = items.into_iter().enumerate();
+        let items = numbered.map(|(nth, item)| below(item, &format!("{key}[{nth}]"), folder));
         return Ok(toml::Value::Array(items.collect::<Result<_, _>>()?));
     }
     Ok(value)

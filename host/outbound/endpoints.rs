@@ -18,7 +18,7 @@ use super::circuit::{Circuit, CircuitSettings, Probe};
 use super::client::{CallError, Heard, Outgoing};
 use crate::clock::{Clock, Stopwatch};
 
-use self::access::Access;
+use self::access::{Access, Door};
 
 mod access;
 
@@ -110,7 +110,7 @@ impl Endpoints {
 #[derive(Debug)]
 pub struct Endpoint {
     settings: EndpointSettings,
-    access: Arc<RwLock<Arc<Access>>>,
+    access: Door,
     places: Semaphore,
     circuit: Mutex<Circuit>,
 }

@@ -104,6 +104,14 @@ fn outside(folder: &Path) -> Vec<Mistake> {
     ]
 }
 
+/// Another channel.
+fn second(gateway: &str, scene: &str, more: &str) -> String {
+    format!(
+        "[channels.second]\ngateway = {gateway:?}\nbusiness = \"PRODUCT_ORDER\"\n\
+         scene = {scene:?}\napplication_ids = [\"wx0000000000000001\"]\n{more}\n"
+    )
+}
+
 fn channels(folder: &Path) -> Vec<Mistake> {
     let (_, keys) = keys();
     let named = |name: &str| format!("{:?}", keys.join(name).display().to_string());
@@ -112,12 +120,6 @@ fn channels(folder: &Path) -> Vec<Mistake> {
     let half = file(folder, "half-platform.pem", &whole[..whole.len() / 2]);
     let (api, platform) = (named("wechat-v3-api.key"), named("wechat-v3-platform.crt.pem"));
     let key = named("wechat-v3-platform.key.pem");
-    let second = |gateway: &str, scene: &str, more: &str| {
-        format!(
-            "[channels.second]\ngateway = {gateway:?}\nbusiness = \"PRODUCT_ORDER\"\n\
-             scene = {scene:?}\napplication_ids = [\"wx0000000000000001\"]\n{more}\n"
-        )
-    };
     let wechat = |api: &str, certificate: &str, more: &str| {
         let more = format!(
             "merchant_id = \"1900000001\"\napi_v3_key_file = {api}\n\
@@ -126,6 +128,10 @@ fn channels(folder: &Path) -> Vec<Mistake> {
         second("wechat-v3", "WE_CHAT_PAY", &more)
     };
     let alipay = |more: &str| second("alipay", "ALI_PAY", more);
+    let foreign_root = format!(
+        "certificate_files = [{}]\nroot_certificate_file = {platform}",
+        named("alipay-certificate.crt.pem")
+    );
     let inquiry = format!(
         "[channels.second.inquiry]\nmerchant_private_key_file = {key}\n\
          merchant_serial = \"AB12\"\nmerchant_certificate_file = {platform}"
@@ -151,10 +157,7 @@ fn channels(folder: &Path) -> Vec<Mistake> {
             ["expected PUBLIC KEY", "/wechat-v3-platform.crt.pem"],
         ),
         of(
-            alipay(&format!(
-                "certificate_files = [{}]\nroot_certificate_file = {platform}",
-                named("alipay-certificate.crt.pem")
-            )),
+            alipay(&foreign_root),
             "config.chain",
             "channels.second.certificates",
             ["may be missing", "/alipay-certificate.crt.pem"],

@@ -200,7 +200,7 @@ async fn a_second_payment_under_another_name_is_asked_about_by_itself() {
         assert_eq!(differences(&report), ["missing-callback"], "{report:#}");
         assert_eq!(report["asked"], json!({ "queued": 1 }), "{report:#}");
         market.pass(HOUR).await;
-        assert_eq!(market.standin.asked().len(), asked + 1);
+        assert_eq!(market.standin.asked().len(), asked.saturating_add(1));
         let order = market.look(&first.order_no).await;
         assert_eq!(order["notifications"].as_array().map(Vec::len), Some(2), "{order:#}");
         // The same under the order's own number: it is settled, and nobody is asked.

@@ -156,11 +156,9 @@ async fn a_webhook_that_was_changed_is_told_the_rest() {
 fn second_channel() -> String {
     let (keys, folder) = keys();
     let all = keys.channels_toml(&folder.to_string_lossy());
-    let begin = all.find("[channels.alipay-main]").expect("the channel");
-    let rest = all.get(begin..).expect("a section");
-    let end =
-        rest.get(1..).and_then(|rest| rest.find("[channels.")).map_or(rest.len(), |at| at + 1);
-    rest.get(..end).expect("a section").replace("alipay-main", "alipay-second")
+    let behind = all.split("[channels.alipay-main]").nth(1).expect("the channel");
+    let fields = behind.split("[channels.").next().expect("its fields");
+    format!("[channels.alipay-second]{fields}")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,13 +18,16 @@ pub(super) struct Access {
 
 /// Changes of endpoints that are ready to be made.
 #[derive(Debug)]
-pub struct Moves(pub(super) Vec<(Arc<RwLock<Arc<Access>>>, Arc<Access>)>);
+pub struct Moves(pub(super) Vec<(Door, Arc<Access>)>);
+
+/// Where the way in stands.
+pub(super) type Door = Arc<RwLock<Arc<Access>>>;
 
 impl Moves {
     /// Makes them. Cannot fail, and takes no time.
     pub fn enforce(self) {
-        for (place, next) in self.0 {
-            *place.write().unwrap_or_else(PoisonError::into_inner) = next;
+        for (door, next) in self.0 {
+            *door.write().unwrap_or_else(PoisonError::into_inner) = next;
         }
     }
 }

@@ -125,6 +125,7 @@ impl Config {
     /// The same; tells also which files were read, up to the mistake if there is one.
     pub fn load_watched(layers: &Layers) -> (Result<Self, ConfigError>, Files) {
         let (loaded, files) = files::gather(|| Self::read(layers));
+        let loaded = loaded.map_err(|error| error.found_in(&files));
         (loaded.map(|config| Self { files: files.clone(), ..config }), files)
     }
 

@@ -25,15 +25,31 @@ pub type Swap = Box<dyn FnOnce() + Send>;
 /// fail, and changes nothing.
 pub type Part = Box<dyn Fn(&Config) -> Result<Swap, ConfigError> + Send + Sync>;
 
-/// Begin of the keys that some part takes over. `*` stands for one name.
+/// Begin of the keys that some part takes over. `*` stands for one name; `x` is also `x_file`,
+/// `x_files` and `x_env`.
 pub const LIVE: &[&str] = &[
     "channels.*",
     "operators.*",
-    "alerts.webhooks.*",
     "operator",
     "businesses.*.token_sha256",
     "businesses.*.status",
     "alerts.webhooks.*",
+    "sinks.*.kind",
+    "sinks.*.url",
+    "sinks.*.allow_private",
+    "sinks.*.secret",
+    "sinks.*.secrets",
+    "sinks.*.ca",
+    "sinks.*.cas",
+    "sinks.*.subject",
+    "sinks.*.token",
+    "sinks.*.user",
+    "sinks.*.password",
+    "endpoints.*.base_url",
+    "endpoints.*.allow_private",
+    "endpoints.*.headers",
+    "endpoints.*.ca",
+    "endpoints.*.cas",
     "public.tls.certificate_file",
     "public.tls.key_file",
     "public.tls.also",
@@ -253,14 +269,20 @@ fn report(why: &'static str, outcome: &Outcome) {
 /// Whether a key is taken over without a restart. The configuration file itself has no key: what
 /// changed in it is named key by key.
 fn is_live(key: &str) -> bool {
+    let is = |want: &str, part: &str| {
+        let part = part.split('[').next().unwrap_or(part);
+        let source = part.strip_prefix(want);
+        want == "*" || source.is_some_and(|rest| SOURCES.contains(&rest))
+    };
     let begins = |pattern: &&str| {
         let mut parts = key.split('.');
-        pattern.split('.').all(|want| {
-            parts.next().is_some_and(|part| want == "*" || part.split('[').next() == Some(want))
-        })
+        pattern.split('.').all(|want| parts.next().is_some_and(|part| is(want, part)))
     };
     key.is_empty() || LIVE.iter().any(begins)
 }
+
+/// What may stand behind a key: nothing, or where its text is found.
+const SOURCES: [&str; 4] = ["", "_file", "_files", "_env"];
 
 /// What the files are now. Asking the file system may take its time.
 async fn look(files: &Files) -> Files {
@@ -298,10 +320,21 @@ mod tests {
             "operators.ada.token_sha256",
             "operator.token_sha256",
             "businesses.MALL.token_sha256",
+            "sinks.erp.secret_files",
+            "endpoints.crm.headers.authorization_file",
+            "endpoints.crm.ca_files",
         ] {
             assert!(is_live(key), "{key}");
         }
-        for key in ["store.url", "public.listen", "businesses.MALL.policy.read", "channels"] {
+        for key in [
+            "store.url",
+            "public.listen",
+            "businesses.MALL.policy.read",
+            "channels",
+            "sinks.erp.topics",
+            "sinks.erp.secretive",
+            "endpoints.crm.timeout_ms",
+        ] {
             assert!(!is_live(key), "{key}");
         }
     }

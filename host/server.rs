@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::engine::bulkhead::{Bulkhead, BulkheadSettings};
 use crate::engine::deliver::{self, Delivery, Sink};
 use crate::engine::direct::{self, Direct};
@@ -81,7 +81,7 @@ impl Server {
         let loaded = plugins(&config).await?;
         let sinks = sinks(&config).await?;
         let alerts = Alerts::open(&config)?;
-        let endpoints = Endpoints::open(config.endpoints.clone()).await?;
+        let endpoints = Arc::new(Endpoints::open(config.endpoints.clone()).await?);
         let doors = Doors::open(&config, &clock).await?;
         let (addresses, tls) = (doors.addresses()?, doors.tls());
         let store = Store::open(&config.store).await.context("store.url")?;
@@ -91,6 +91,12 @@ impl Server {
         let (finished, _) = broadcast::channel::<Finished>(FINISHED_BACKLOG);
         let guests = Guests::start(&config.engine)?;
         let bulkhead = bulkhead(&config, &loaded.plugins, &clock)?;
+        let outside = upkeep::Outside {
+            robots: alerts.robots.clone(),
+            pulse: alerts.pulse.clone(),
+            sinks: sinks.clone(),
+            endpoints: Arc::clone(&endpoints),
+        };
         let tools = Tools { guests: guests.handle(), bulkhead: bulkhead.clone(), endpoints };
         let (fleet, engine) =
             crew(&config, (&store, &clock), loaded, (tools, finished.clone())).await?;
@@ -102,8 +108,7 @@ impl Server {
             owner: engine.owner.clone(),
             poll_ms: config.engine.poll_ms,
         });
-        let keys =
-            Keys::start(&config, (&store, &channels), (&clock, &alerts.robots), &tls).await?;
+        let keys = Keys::start(&config, (&store, &channels), (&clock, outside), &tls).await?;
         let mut tasks = retention(&config, &store, &clock, &stopped)?;
         tasks.extend(deliveries(sinks, &engine, &stopped));
         let watching = (&store, &clock, engine.owner.as_str());
@@ -161,7 +166,7 @@ impl Server {
 struct Tools {
     guests: Handle,
     bulkhead: Bulkhead,
-    endpoints: Endpoints,
+    endpoints: Arc<Endpoints>,
 }
 
 /// Who does the work, and who says which versions do it.
@@ -193,7 +198,7 @@ async fn crew(
         guests,
         clock: clock.clone(),
         settings: config.engine.clone(),
-        endpoints: Arc::new(endpoints),
+        endpoints,
         finished,
         owner,
     };
@@ -273,14 +278,16 @@ pub async fn plugins(config: &Config) -> anyhow::Result<Loaded> {
 ///
 /// # Errors
 /// The first that is not, with its key.
-pub fn certificates(config: &Config, now: Timestamp) -> anyhow::Result<()> {
+pub fn certificates(config: &Config, now: Timestamp) -> Result<(), ConfigError> {
     for (name, listener) in [
         ("public", &config.public),
         ("private", &config.private),
         ("status.listener", &config.status.listener),
     ] {
         let Some(tls) = &listener.tls else { continue };
-        tls.dated(now).map_err(|error| anyhow::anyhow!("{name}.tls.{error}"))?;
+        tls.dated(now).map_err(|error| {
+            ConfigError::new(format!("{name}.tls.{}", error.field), error.problem).coded(error.code)
+        })?;
     }
     Ok(())
 }

@@ -3,15 +3,16 @@
 //! Logs go to the standard error stream; the standard output belongs to commands. Never logged:
 //! bodies, signatures, keys, personal data.
 
-use std::sync::PoisonError;
-
-use callgate_core::time::Timestamp;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
+mod lines;
+
 pub mod pulse;
+
+pub use lines::LineBudget;
 
 /// How the log is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,6 +24,8 @@ pub struct Settings {
     pub filter: String,
     /// Lines a second about refused callbacks; more are counted and summed up.
     pub refused_lines_per_s: u32,
+    /// Of those about clients of one network.
+    pub refused_lines_per_network_per_s: u32,
 }
 
 /// The form of a log line.
@@ -328,58 +331,3 @@ const EFFECTS: &[f64] = &[
 
 /// Group sizes.
 const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
-
-/// How many lines may be written a second; the others are counted.
-#[derive(Debug)]
-pub struct LineBudget {
-    per_second: u32,
-    state: std::sync::Mutex<LineState>,
-}
-
-#[derive(Debug, Default)]
-struct LineState {
-    second: i64,
-    written: u32,
-    suppressed: u64,
-}
-
-impl LineBudget {
-    /// A budget of some lines a second.
-    #[must_use]
-    pub fn new(per_second: u32) -> Self {
-        Self { per_second, state: std::sync::Mutex::default() }
-    }
-
-    /// Takes one line: the number of lines suppressed since the last one written, or `None`
-    /// where this second's lines are used up.
-    #[must_use]
-    pub fn take(&self, now: Timestamp) -> Option<u64> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let second = now.as_ms().div_euclid(1000);
-        if second != state.second {
-            state.second = second;
-            state.written = 0;
-        }
-        if state.written >= self.per_second {
-            state.suppressed = state.suppressed.saturating_add(1);
-            return None;
-        }
-        state.written = state.written.saturating_add(1);
-        Some(std::mem::take(&mut state.suppressed))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use callgate_core::time::Timestamp;
-
-    use super::LineBudget;
-
-    #[test]
-    fn lines_over_the_budget_are_counted_and_told_with_the_next_one() {
-        let budget = LineBudget::new(2);
-        let at = Timestamp::from_seconds;
-        assert_eq!([at(1); 4].map(|now| budget.take(now)), [Some(0), Some(0), None, None]);
-        assert_eq!([at(2); 2].map(|now| budget.take(now)), [Some(2), Some(0)]);
-    }
-}

@@ -1,6 +1,7 @@
 //! The command line.
 //!
-//! Reading order: this file, then `trigger`, `operate`, `reconcile`, `plugin` and `backup`.
+//! Reading order: this file, then `trigger`, `operate`, `reconcile`, `plugin` and `backup`; `trust`
+//! is for all that speak to a server.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ mod reconcile;
 mod plugin;
 
 mod trigger;
+
+mod trust;
 
 mod backup;
 

@@ -77,7 +77,7 @@ enum Word {
     /// Show every key and certificate in force, when it ends, and the last reload.
     Keys,
     /// Read the configuration again, now.
-    Reload,
+    Reload(Reload),
     /// Show what operators did, newest first.
     Audit {
         /// To one notification or replay.
@@ -102,6 +102,19 @@ struct OnOne {
     /// Why.
     #[arg(long)]
     why: String,
+}
+
+#[derive(Debug, Args)]
+struct Reload {
+    /// Why, for the audit table.
+    #[arg(long)]
+    why: Option<String>,
+}
+
+impl Reload {
+    fn body(self) -> Value {
+        self.why.map_or_else(|| json!({}), |why| json!({ "why": why }))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -281,7 +294,7 @@ impl Word {
             }
             Self::Bulkheads => (calls.get(&["bulkheads"], &Map::new()).await?, show::bulkheads),
             Self::Keys => (calls.get(&["keys"], &Map::new()).await?, show::keys),
-            Self::Reload => (calls.post(&["reload"], &json!({})).await?, show::reload),
+            Self::Reload(reload) => (calls.post(&["reload"], &reload.body()).await?, show::reload),
             Self::Audit { target, who, page } => {
                 let mut fields = Map::new();
                 page.add_to(&mut fields);

@@ -17,6 +17,7 @@ use clap::{Args, Subcommand};
 
 use self::play::Player;
 use super::print;
+use super::trust::Trust;
 use crate::clock::Clock;
 
 mod load;
@@ -92,6 +93,8 @@ pub(super) struct Run {
     /// divided by this number.
     #[arg(long, value_name = "FASTER")]
     retry: Option<NonZeroU32>,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 impl Trigger {

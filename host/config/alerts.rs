@@ -91,7 +91,10 @@ fn open_one(
         roots: sinks::roots(webhook.ca.iter().chain(&webhook.cas), &key)?,
         name,
     };
-    Robot::new(settings.clone()).map_err(|(field, problem)| wrong(field, problem))?;
+    Robot::new(settings.clone()).map_err(|(field, problem)| {
+        let error = wrong(field, problem);
+        if field == "secret" { error.coded(ConfigError::KEY) } else { error }
+    })?;
     Ok(settings)
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use callgate_core::gateway;
 use serde::Deserialize;
 
-use super::{ConfigError, NAME_OF_BUSINESS, NAME_OF_CHANNEL, check_name, read, secrets};
+use super::{ConfigError, NAME_OF_BUSINESS, NAME_OF_CHANNEL, check_name, read, secrets, sinks};
 use crate::engine::inquire;
 use crate::inbound::asking::AskSettings;
 use crate::inbound::channel::{AnswerWhen, Channel};
@@ -78,6 +78,7 @@ fn open_one(name: &str, key: &str, mut fields: toml::Table) -> Result<Channel, C
         .ask
         .check()
         .map_err(|(field, problem)| ConfigError::new(format!("{key}.ask.{field}"), problem))?;
+    sinks::roots(common.ask.roots(), &format!("{key}.ask"))?;
     let settings: gateway::Settings = read(toml::Value::Table(fields), key)?;
     let gateway = gateway::open(settings).map_err(|error| {
         ConfigError::new(format!("{key}.{}", error.field), error.problem).coded(error.code)

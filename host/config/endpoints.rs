@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use callgate_core::secret::Secret;
+use http::{HeaderName, HeaderValue};
 use reqwest::Url;
 use serde::Deserialize;
 
 use super::plugins::PluginSettings;
-use super::{ConfigError, NAME_OF_BUSINESS, NAME_OF_CHANNEL, check_name, read, secrets};
+use super::{ConfigError, NAME_OF_BUSINESS, NAME_OF_CHANNEL, check_name, read, secrets, sinks};
 use crate::outbound::address::Reach;
 use crate::outbound::circuit::CircuitSettings;
 use crate::outbound::endpoints::EndpointSettings;
@@ -97,6 +98,15 @@ fn check(written: &Written, businesses: &[&str], key: &str) -> Result<(), Config
             return wrong(field, format!("found {value}, expected {least} to {most}"));
         }
     }
+    for (name, value) in &written.headers {
+        let name_fits = HeaderName::from_bytes(name.as_bytes()).is_ok();
+        if !name_fits || HeaderValue::from_str(value.expose()).is_err() {
+            let problem = format!(
+                "`{name}` is no header that can be sent: expected visible characters on one line"
+            );
+            return wrong("headers", problem).map_err(|error| error.coded(ConfigError::KEY));
+        }
+    }
     let ours = |name: &&String| OURS.contains(&name.to_ascii_lowercase().as_str());
     if let Some(name) = written.headers.keys().find(ours) {
         return wrong("headers", format!("`{name}` is set by the host itself"));
@@ -122,7 +132,7 @@ fn endpoint(name: String, written: Written, key: &str) -> Result<EndpointSetting
         response_bytes_max: written.response_bytes_max,
         headers: written.headers,
         reach: if written.allow_private { Reach::Anywhere } else { Reach::Public },
-        roots: written.ca.into_iter().chain(written.cas).collect(),
+        roots: sinks::roots(written.ca.iter().chain(&written.cas), key)?,
         in_flight_max: written.in_flight_max,
         circuit: written.circuit,
         name,

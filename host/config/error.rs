@@ -2,6 +2,8 @@
 
 use callgate_core::gateway::SettingsError;
 
+use super::Files;
+
 /// A mistake in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("configuration: {key}: {problem} ({code})")]
@@ -28,6 +30,21 @@ impl ConfigError {
 
     pub(crate) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { key: key.into(), problem: problem.into(), code: Self::INVALID }
+    }
+
+    /// The same mistake with the file that a key or certificate came from, where one is known and not
+    /// named yet.
+    pub(super) fn found_in(self, files: &Files) -> Self {
+        let about_files =
+            [Self::KEY, SettingsError::CHAIN, SettingsError::SERIAL, SettingsError::PAIR];
+        if !about_files.contains(&self.code) {
+            return self;
+        }
+        let file = files.of(&self.key).map(|path| path.display().to_string());
+        match file.filter(|file| !self.problem.contains(file)) {
+            Some(file) => Self { problem: format!("{} in {file}", self.problem), ..self },
+            None => self,
+        }
     }
 
     /// The same mistake under a code of its own.

@@ -4,7 +4,7 @@
 //! changes, a link leads to another file of the same name. Nothing of the content is kept.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ pub struct Files(BTreeMap<PathBuf, Seen>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
-    /// The key that names it; empty for the configuration file itself.
-    key: String,
+    /// The keys that name it; empty for the configuration file itself.
+    keys: BTreeSet<String>,
     stamp: Option<Stamp>,
 }
 
@@ -34,7 +34,7 @@ impl Files {
     #[must_use]
     pub fn again(&self) -> Self {
         let again = |(path, seen): (&PathBuf, &Seen)| {
-            (path.clone(), Seen { key: seen.key.clone(), stamp: stamp(path) })
+            (path.clone(), Seen { keys: seen.keys.clone(), stamp: stamp(path) })
         };
         Self(self.0.iter().map(again).collect())
     }
@@ -42,8 +42,30 @@ impl Files {
     /// The keys of those that are not as they are in `other`, or not there.
     #[must_use]
     pub fn differing(&self, other: &Self) -> Vec<&str> {
-        let differs = |(path, seen): &(&PathBuf, &Seen)| other.0.get(*path) != Some(seen);
-        self.0.iter().filter(differs).map(|(_, seen)| seen.key.as_str()).collect()
+        let differs = |(path, seen): &(&PathBuf, &Seen)| {
+            other.0.get(*path).is_none_or(|theirs| theirs.stamp != seen.stamp)
+        };
+        let differing = self.0.iter().filter(differs);
+        differing.flat_map(|(_, seen)| seen.keys.iter().map(String::as_str)).collect()
+    }
+
+    /// The file that a value came from: of `a.key` the one that `a.key_file` names. `None` where
+    /// there is none, or more than one.
+    #[must_use]
+    pub fn of(&self, key: &str) -> Option<&Path> {
+        let keys = |seen: &Seen| seen.keys.iter().map(|key| value_key(key)).collect::<Vec<_>>();
+        let named = self.0.iter();
+        let named =
+            named.flat_map(|(path, seen)| keys(seen).into_iter().map(move |key| (key, path)));
+        let below = |rest: &str| rest.starts_with(['.', '[']) || rest.starts_with("s[");
+        let fitting: Vec<(String, &PathBuf)> = named
+            .filter(|(value, _)| {
+                value.strip_prefix(key).is_some_and(|rest| rest.is_empty() || below(rest))
+            })
+            .collect();
+        let exact = fitting.iter().find(|(value, _)| value == key);
+        let only = || fitting.first().filter(|_| fitting.len() == 1);
+        exact.or_else(only).map(|(_, path)| path.as_path())
     }
 
     /// These files, and of `newer` all of them.
@@ -58,6 +80,16 @@ impl Files {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The key of the value that a key names a file for: `x` of `x_file`, `xs[1]` of `x_files[1]`.
+fn value_key(key: &str) -> String {
+    let index = key.rfind('[').filter(|_| key.ends_with(']')).unwrap_or(key.len());
+    let (stem, index) = key.split_at(index);
+    if let Some(value) = stem.strip_suffix("_files") {
+        return format!("{value}s{index}");
+    }
+    stem.strip_suffix("_file").map_or_else(|| key.to_owned(), |value| format!("{value}{index}"))
 }
 
 /// What lies at a path; `None` where nothing does, or nobody may know.
@@ -97,10 +129,13 @@ pub fn read(key: &str, path: &Path) -> std::io::Result<String> {
 
 /// Notes a file that somebody below reads for the configuration.
 pub(super) fn note(key: &str, path: &Path) {
-    let seen = Seen { key: key.to_owned(), stamp: stamp(path) };
+    let stamp = stamp(path);
     GATHERED.with_borrow_mut(|gathered| {
         if let Some(files) = gathered {
-            files.0.insert(path.to_path_buf(), seen);
+            // Of two readings the first stamp counts: a change between them is then seen as one.
+            let new = || Seen { keys: BTreeSet::new(), stamp };
+            let seen = files.0.entry(path.to_path_buf()).or_insert_with(new);
+            seen.keys.insert(key.to_owned());
         }
     });
 }
@@ -151,6 +186,38 @@ mod tests {
         std::os::unix::fs::symlink("v2", folder.path().join("next")).expect("a link");
         fs::rename(folder.path().join("next"), &link).expect("moved over");
         assert_eq!(before.differing(&before.again()).len(), 1);
+    }
+
+    #[test]
+    fn a_value_is_found_in_the_file_that_its_key_names() {
+        let folder = TempDir::new().expect("a folder");
+        let names = [
+            ("channels.a.api_key_file", "one"),
+            ("channels.a.certificate_files[0]", "two"),
+            ("channels.a.certificate_files[1]", "three"),
+            ("channels.a.public_keys[0].key_file", "four"),
+            ("sinks.erp.secret_files[0]", "five"),
+            ("sinks.erp.ca_file", "four"),
+        ];
+        let read_all = || {
+            for (key, name) in names {
+                drop(read(key, &folder.path().join(name)));
+            }
+        };
+        let files = gather(read_all).1;
+        let of = |key: &str| Some(files.of(key)?.file_name()?.to_str()?.to_owned());
+        for (key, expected) in [
+            ("channels.a.api_key", Some("one")),
+            ("channels.a.certificates[1]", Some("three")),
+            ("channels.a.certificates", None),
+            ("channels.a.public_keys[0]", Some("four")),
+            ("sinks.erp.secret", Some("five")),
+            ("sinks.erp.ca", Some("four")),
+            ("sinks.er", None),
+            ("channels.b.api_key", None),
+        ] {
+            assert_eq!(of(key).as_deref(), expected, "{key}");
+        }
     }
 
     #[test]

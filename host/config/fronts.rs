@@ -49,8 +49,10 @@ pub(super) fn take_front(
     }
     let mut keys: Vec<Key> = Vec::with_capacity(fields.keys.len());
     for (number, KeyFields { id, secret }) in fields.keys.iter().enumerate() {
-        let problem =
-            |(field, problem)| ConfigError::new(format!("{at}.keys[{number}].{field}"), problem);
+        let problem = |(field, problem): (&str, String)| {
+            let error = ConfigError::new(format!("{at}.keys[{number}].{field}"), problem);
+            if field == "secret" { error.coded(ConfigError::KEY) } else { error }
+        };
         let key = Key::new(id, secret.expose()).map_err(problem)?;
         if keys.iter().any(|one| one.id() == id) {
             return Err(problem(("id", format!("`{id}` is given twice"))));

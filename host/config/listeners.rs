@@ -22,5 +22,6 @@ pub(super) fn check(
     for file in tls.files() {
         files::note(&format!("{room}.tls.certificate_file"), &file);
     }
-    tls.read().map_err(|error| wrong(&format!("tls.{}", error.field), error.problem))
+    tls.read()
+        .map_err(|error| wrong(&format!("tls.{}", error.field), error.problem).coded(error.code))
 }

@@ -55,16 +55,19 @@ fn keys(
         let fields = secrets::resolve(fields, &at, folder)?;
         let Key { id, public_key } = read(toml::Value::Table(fields), &at)?;
         let problem =
-            |field: &str, problem: String| Err(ConfigError::new(format!("{at}.{field}"), problem));
+            |field: &str, problem: String| ConfigError::new(format!("{at}.{field}"), problem);
         if Signer::new("any", &id).is_err() {
-            return problem("id", "expected 1 to 64 characters of A-Z a-z 0-9 _ - .".to_owned());
+            let expected = "expected 1 to 64 characters of A-Z a-z 0-9 _ - .";
+            return Err(problem("id", expected.to_owned()));
         }
         let public_key = match PublicKey::from_pem(&public_key) {
             Ok(public_key) => public_key,
-            Err(error) => return problem("public_key", error.to_string()),
+            Err(error) => {
+                return Err(problem("public_key", error.to_string()).coded(ConfigError::KEY));
+            }
         };
         if keys.insert(id.clone(), public_key).is_some() {
-            return problem("id", format!("`{id}` is given twice"));
+            return Err(problem("id", format!("`{id}` is given twice")));
         }
     }
     Ok(keys)

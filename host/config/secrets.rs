@@ -36,7 +36,8 @@ fn below(value: toml::Value, key: &str, folder: &Path) -> Result<toml::Value, Co
         return Ok(toml::Value::Table(resolve(table, key, folder)?));
     }
     if let toml::Value::Array(items) = value {
-        let items = items.into_iter().map(|item| below(item, key, folder));
+        let numbered = items.into_iter().enumerate();
+        let items = numbered.map(|(nth, item)| below(item, &format!("{key}[{nth}]"), folder));
         return Ok(toml::Value::Array(items.collect::<Result<_, _>>()?));
     }
     Ok(value)
@@ -46,7 +47,8 @@ fn read_files(key: &str, value: toml::Value, folder: &Path) -> Result<toml::Valu
     let toml::Value::Array(paths) = value else {
         return Err(ConfigError::new(key, "expected a list of paths"));
     };
-    let texts = paths.iter().map(|path| read_file(key, path, folder));
+    let numbered = paths.iter().enumerate();
+    let texts = numbered.map(|(nth, path)| read_file(&format!("{key}[{nth}]"), path, folder));
     Ok(toml::Value::Array(texts.collect::<Result<_, _>>()?))
 }
 

@@ -195,7 +195,8 @@ fn target(target: Target, key: &str) -> Result<TargetSettings, ConfigError> {
             let secrets = texts.into_iter().map(SigningSecret::parse);
             let secrets = secrets
                 .collect::<Result<_, _>>()
-                .map_err(|problem| ConfigError::new(format!("{key}.secret"), problem))?;
+                .map_err(|problem| ConfigError::new(format!("{key}.secret"), problem))
+                .map_err(|error| error.coded(ConfigError::KEY))?;
             let reach = if allow_private { Reach::Anywhere } else { Reach::Public };
             let roots = roots(ca.iter().chain(&cas), key)?;
             Ok(TargetSettings::Http { url, secrets, reach, roots })
@@ -218,15 +219,17 @@ fn target(target: Target, key: &str) -> Result<TargetSettings, ConfigError> {
     }
 }
 
-/// Reads the certificates of those who sign the sink's, one or more in each text.
-pub(super) fn roots<'a>(
-    texts: impl Iterator<Item = &'a String>,
+/// Reads the certificates of those who sign the other side's, one or more in each text.
+pub(super) fn roots<T: AsRef<str>>(
+    texts: impl Iterator<Item = T>,
     key: &str,
 ) -> Result<Vec<Certificate>, ConfigError> {
     let mut roots = Vec::new();
     for text in texts {
-        let wrong = |problem: String| ConfigError::new(format!("{key}.ca"), problem);
-        let found = Certificate::from_pem_bundle(text.as_bytes())
+        let wrong = |problem: String| {
+            ConfigError::new(format!("{key}.ca"), problem).coded(ConfigError::KEY)
+        };
+        let found = Certificate::from_pem_bundle(text.as_ref().as_bytes())
             .map_err(|error| wrong(format!("expected certificates in PEM: {error}")))?;
         if found.is_empty() {
             return Err(wrong("found no certificate, expected one at least, in PEM".to_owned()));

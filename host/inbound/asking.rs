@@ -160,6 +160,20 @@ pub struct About {
     pub refund_no: Option<String>,
 }
 
+/// What a gateway's bill has and nobody heard of: it names the very number that the gateway was
+/// given, whether an order is registered under it or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Billed {
+    /// Who owns the channel.
+    pub business: String,
+    /// The channel that the bill is of.
+    pub channel: String,
+    /// The number of the order, as the gateway was given it.
+    pub number: String,
+    /// The merchant's number of a refund; the payment is asked about where there is none.
+    pub refund_no: Option<String>,
+}
+
 /// What came of a question out of turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
@@ -249,6 +263,10 @@ pub trait Asks: Send + Sync {
 
     /// Puts a payment or a refund on the schedule; what is on it stays as it is.
     fn put_on_schedule(&self, about: About) -> Asking<'_>;
+
+    /// Puts what a bill has on the schedule of its channel, under the number that the bill has. An
+    /// order need not be registered: what is told of it then waits for it, as a callback would.
+    fn put_billed(&self, billed: Billed) -> Asking<'_>;
 }
 
 /// Shared by all calls.

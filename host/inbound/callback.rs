@@ -200,7 +200,7 @@ impl Intake {
         status: u16,
         watch: Stopwatch,
     ) {
-        let (outcome, code) = (end.outcome(), end.code());
+        let (outcome, code, now) = (end.outcome(), end.code(), self.clock.now());
         let elapsed = watch.elapsed();
         metrics::counter!("callgate_callbacks_total",
             "channel" => channel.name.clone(), "outcome" => outcome, "code" => code)
@@ -224,7 +224,7 @@ impl Intake {
             }
             End::Unavailable(code) => {
                 // It takes no signature to come here, so these lines have a budget, too.
-                if let Some(suppressed) = self.refused_lines.take(self.clock.now()) {
+                if let Some(suppressed) = self.refused_lines.take(client, now) {
                     tracing::warn!(
                         channel,
                         outcome,
@@ -238,14 +238,14 @@ impl Intake {
                 }
             }
             End::Refused(refusal) => {
-                self.pulse.refused(channel, refusal, self.clock.now());
-                if let Some(suppressed) = self.refused_lines.take(self.clock.now()) {
+                self.pulse.refused(channel, refusal, now);
+                if let Some(suppressed) = self.refused_lines.take(client, now) {
                     tracing::info!(channel, outcome, code, status, duration_us, suppressed,
                         %client, reason = %refusal, "callback refused");
                 }
             }
             End::Foreign => {
-                if let Some(suppressed) = self.refused_lines.take(self.clock.now()) {
+                if let Some(suppressed) = self.refused_lines.take(client, now) {
                     tracing::info!(channel, outcome, code, status, duration_us, suppressed,
                         %client, "callback refused: not from a network of its channel");
                 }

@@ -34,8 +34,17 @@ pub struct Lost {
     pub channel: String,
     /// The order, as the gateway was given it.
     pub order_no: String,
-    /// For a refund: the merchant's number of it.
-    pub refund_no: Option<String>,
+    /// What moved.
+    pub what: Moved,
+}
+
+/// Whether money came or went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moved {
+    /// It came.
+    Payment,
+    /// It went back, under the merchant's number of the refund, where the bill has one.
+    Refund(Option<String>),
 }
 
 /// What became of the wish to ask.
@@ -45,8 +54,10 @@ pub enum Asked {
     Queued,
     /// This channel has no key to ask with.
     NoInquiry,
-    /// It cannot be asked about by what the bill says.
+    /// A refund without a number: it cannot be asked about by what the bill says.
     NotAskable,
+    /// The order of this number was settled by another payment, and is not asked about.
+    Settled,
 }
 
 impl Asked {
@@ -55,6 +66,7 @@ impl Asked {
             Self::Queued => "queued",
             Self::NoInquiry => "no-inquiry",
             Self::NotAskable => "not-askable",
+            Self::Settled => "settled",
         }
     }
 }
@@ -143,9 +155,9 @@ fn lost(channel: &Channel, row: &Row) -> Lost {
         business: channel.business.clone(),
         channel: channel.name.clone(),
         order_no: row.order_no.clone(),
-        refund_no: match row.kind {
-            RowKind::Payment => None,
-            RowKind::Refund => row.refund_no.clone(),
+        what: match row.kind {
+            RowKind::Payment => Moved::Payment,
+            RowKind::Refund => Moved::Refund(row.refund_no.clone()),
         },
     }
 }

@@ -4,18 +4,25 @@
 //! at once, a short wait for a place among them, and peace after failures.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use callgate_core::secret::Secret;
+use futures_util::future::try_join_all;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::{Certificate, Url};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::address::Reach;
 use super::circuit::{Circuit, CircuitSettings, Probe};
-use super::client::{self, CallError, Caller, Heard, NotReachable, Outgoing};
+use super::client::{CallError, Heard, Outgoing};
 use crate::clock::{Clock, Stopwatch};
+
+use self::access::{Access, Door};
+
+mod access;
+
+pub use self::access::Moves;
 
 /// Settings of one endpoint.
 #[derive(Debug, Clone)]
@@ -40,8 +47,8 @@ pub struct EndpointSettings {
     pub headers: BTreeMap<String, Secret>,
     /// Whether it may be a private address.
     pub reach: Reach,
-    /// Certificates that sign the server's, as PEM; empty for those of the machine.
-    pub roots: Vec<String>,
+    /// Certificates that sign the server's; empty for those of the machine.
+    pub roots: Vec<Certificate>,
     /// Requests at once.
     pub in_flight_max: usize,
     /// When it is left in peace.
@@ -72,18 +79,24 @@ impl Endpoints {
     pub async fn open(settings: Vec<EndpointSettings>) -> Result<Self, EndpointError> {
         let mut endpoints = BTreeMap::new();
         for one in settings {
-            let endpoint = Endpoint::open(one)?;
-            match endpoint.caller.probe().await {
-                Ok(()) => {}
-                Err(error @ NotReachable::Unknown { .. }) => {
-                    tracing::warn!(endpoint = %endpoint.settings.name, %error,
-                        "an endpoint's name cannot be resolved now");
-                }
-                Err(error) => return Err(endpoint.settings.wrong("base_url", error.to_string())),
-            }
+            let endpoint = Endpoint::open(one).await?;
             endpoints.insert(endpoint.settings.name.clone(), endpoint);
         }
         Ok(Self(endpoints))
+    }
+
+    /// Makes ready what other settings say of where endpoints are and who we are there. Nothing
+    /// changes before [`Moves::enforce`]; everything else of the settings waits for the next start.
+    ///
+    /// # Errors
+    /// As for [`Endpoints::open`].
+    pub async fn ready(&self, settings: &[EndpointSettings]) -> Result<Moves, EndpointError> {
+        // One that is new waits for the next start.
+        let known = settings.iter().filter_map(|one| Some((self.get(&one.name)?, one)));
+        let moved = known.map(async |(endpoint, one)| {
+            Ok((Arc::clone(&endpoint.access), Arc::new(endpoint.moved(one).await?)))
+        });
+        Ok(Moves(try_join_all(moved).await?))
     }
 
     /// The endpoint of this name.
@@ -93,45 +106,11 @@ impl Endpoints {
     }
 }
 
-impl EndpointSettings {
-    fn wrong(&self, field: &'static str, problem: String) -> EndpointError {
-        EndpointError { name: self.name.clone(), field, problem }
-    }
-
-    /// The headers that the host adds. Their values show in no log.
-    fn own_headers(&self) -> Result<HeaderMap, EndpointError> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            let bad = || {
-                let problem = format!("`{name}` is no header that can be sent");
-                self.wrong("headers", problem)
-            };
-            let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
-            let mut value = HeaderValue::from_str(value.expose()).map_err(|_| bad())?;
-            value.set_sensitive(true);
-            headers.insert(header, value);
-        }
-        Ok(headers)
-    }
-
-    fn certificates(&self) -> Result<Vec<Certificate>, EndpointError> {
-        let mut found = Vec::new();
-        for pem in &self.roots {
-            let bundle = Certificate::from_pem_bundle(pem.as_bytes());
-            let bundle = bundle.ok().filter(|bundle| !bundle.is_empty());
-            let wrong = || self.wrong("ca", "expected certificates in PEM".to_owned());
-            found.extend(bundle.ok_or_else(wrong)?);
-        }
-        Ok(found)
-    }
-}
-
 /// One endpoint, ready to be called.
 #[derive(Debug)]
 pub struct Endpoint {
     settings: EndpointSettings,
-    caller: Caller,
-    headers: HeaderMap,
+    access: Door,
     places: Semaphore,
     circuit: Mutex<Circuit>,
 }
@@ -184,21 +163,25 @@ pub enum Outcome {
 }
 
 impl Endpoint {
-    fn open(settings: EndpointSettings) -> Result<Self, EndpointError> {
-        let endpoint = client::Endpoint {
-            url: settings.base_url.clone(),
-            reach: settings.reach,
-            timeout_ms: settings.timeout_ms,
-        };
-        let caller = Caller::trusting(endpoint, settings.certificates()?)
-            .map_err(|error| settings.wrong("base_url", error.to_string()))?;
+    async fn open(settings: EndpointSettings) -> Result<Self, EndpointError> {
+        let access = Arc::new(Access::open(&settings).await?);
         Ok(Self {
-            headers: settings.own_headers()?,
+            access: Arc::new(RwLock::new(access)),
             places: Semaphore::new(settings.in_flight_max.clamp(1, Semaphore::MAX_PERMITS)),
             circuit: Mutex::new(Circuit::new(settings.circuit)),
-            caller,
             settings,
         })
+    }
+
+    /// The way in as other settings have it.
+    async fn moved(&self, new: &EndpointSettings) -> Result<Access, EndpointError> {
+        let timeout_ms = self.settings.timeout_ms;
+        Access::open(&EndpointSettings { timeout_ms, ..new.clone() }).await
+    }
+
+    /// The way in as it is now: a call goes its way to the end.
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether a processor of this business may ask this; if not, why.
@@ -213,7 +196,8 @@ impl Endpoint {
         if !methods.contains(asked.method) {
             return Err(format!("endpoint `{name}` does not take {}", asked.method));
         }
-        match asked.headers.iter().find(|(name, _)| self.headers.contains_key(name)) {
+        let ours = self.access();
+        match asked.headers.iter().find(|(name, _)| ours.headers.contains_key(name)) {
             Some((header, _)) => {
                 Err(format!("header `{header}` of endpoint `{name}` is the host's"))
             }
@@ -249,10 +233,10 @@ impl Endpoint {
         };
         let waited_ms = u32::try_from(watch.elapsed().as_millis()).unwrap_or(u32::MAX);
         let timeout_ms = budget_ms.saturating_sub(waited_ms).max(1);
-        let seed = asked.seed;
-        let outcome = match self.outgoing(asked, timeout_ms) {
+        let (seed, access) = (asked.seed, self.access());
+        let outcome = match self.outgoing(asked, timeout_ms, &access) {
             None => failed("calls.unsendable", "a header cannot be sent".to_owned()),
-            Some(outgoing) => outcome(self.caller.send(outgoing).await),
+            Some(outgoing) => outcome(access.caller.send(outgoing).await),
         };
         drop(place);
         self.learn(&outcome, (seed, probe), clock);
@@ -283,14 +267,14 @@ impl Endpoint {
         Ok((if circuit.is_open() { Probe::Yes } else { Probe::No }, place))
     }
 
-    fn outgoing(&self, asked: Asked, timeout_ms: u32) -> Option<Outgoing> {
+    fn outgoing(&self, asked: Asked, timeout_ms: u32, access: &Access) -> Option<Outgoing> {
         let mut headers = HeaderMap::new();
         for (name, value) in &asked.headers {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             headers.insert(name, HeaderValue::from_str(value).ok()?);
         }
         headers.insert("idempotency-key", HeaderValue::from_str(&asked.key).ok()?);
-        headers.extend(self.headers.clone());
+        headers.extend(access.headers.clone());
         let most = asked.answer_bytes_max.min(self.settings.response_bytes_max);
         Some(Outgoing {
             method: Method::from_bytes(asked.method.as_bytes()).ok()?,

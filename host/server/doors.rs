@@ -105,10 +105,12 @@ impl House {
         config: &Config,
         stopped: watch::Receiver<bool>,
     ) -> JoinHandle<()> {
+        let log = &config.log;
+        let (lines, of_network) = (log.refused_lines_per_s, log.refused_lines_per_network_per_s);
         let place = Place {
             clock: self.clock.clone(),
             settings: config.public.clone(),
-            refused_lines: LineBudget::new(config.log.refused_lines_per_s),
+            refused_lines: LineBudget::new(lines, of_network),
             pulse: self.pulse.clone(),
         };
         let (channels, finished) = (Arc::clone(&self.channels), self.finished.clone());

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use callgate_core::time::Timestamp;
 use callgate_store::StoreError;
 
-use crate::inbound::asking::{About, SharedAsks};
-use crate::inbound::reconcile::{AskGateways, Asked, Lost};
+use crate::inbound::asking::{Billed, SharedAsks, Word};
+use crate::inbound::reconcile::{AskGateways, Asked, Lost, Moved};
 
 /// Asks by the same questions that orders are asked about which heard nothing.
 pub(super) struct ByQuestion(pub(super) SharedAsks);
@@ -19,16 +19,22 @@ impl AskGateways for ByQuestion {
         lost: Lost,
         _: Timestamp,
     ) -> Pin<Box<dyn Future<Output = Result<Asked, StoreError>> + Send + 'a>> {
-        let Lost { business, order_no, refund_no, .. } = lost;
-        let about = About { business, order: order_no, refund_no };
         Box::pin(async move {
-            Ok(match self.0.put_on_schedule(about).await? {
-                // Nobody registered the order, so nobody knows whom to ask.
-                None => Asked::NotAskable,
-                Some(answered) if answered.code.as_deref() == Some("inquiry.not-possible") => {
-                    Asked::NoInquiry
-                }
-                Some(_) => Asked::Queued,
+            let Lost { business, channel, order_no: number, what } = lost;
+            let refund_no = match what {
+                Moved::Payment => None,
+                // By which number should its gateway be asked?
+                Moved::Refund(None) => return Ok(Asked::NotAskable),
+                Moved::Refund(Some(refund_no)) => Some(refund_no),
+            };
+            let billed = Billed { business, channel, number, refund_no };
+            let Some(answered) = self.0.put_billed(billed).await? else {
+                return Ok(Asked::NotAskable);
+            };
+            Ok(match (answered.told, answered.code.as_deref()) {
+                (Word::NoAnswer, Some("inquiry.not-possible")) => Asked::NoInquiry,
+                (Word::NoAnswer, _) => Asked::Queued,
+                _ => Asked::Settled,
             })
         })
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use callgate_store::Store;
+use futures_util::future::try_join_all;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -12,12 +14,15 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::engine::alert::Robots;
 use crate::engine::certificates::{Certificates, Keyring};
+use crate::engine::deliver::{Sink, SinkError};
 use crate::expiry::{self, Expiry, KeyLine, Source};
 use crate::inbound::channel::Channels;
 use crate::inbound::keys;
 use crate::inbound::listener::tls::TlsKeys;
 use crate::inbound::tokens::Operators;
+use crate::outbound::endpoints::{EndpointError, Endpoints};
 use crate::reload::{self, Part, Reload, Reloads};
+use crate::telemetry::pulse::Pulse;
 
 /// Everything that looks after keys.
 pub(super) struct Keys {
@@ -26,6 +31,16 @@ pub(super) struct Keys {
     reload: Reload,
     reloads: Reloads,
     operators: Operators,
+    store: Store,
+    clock: Clock,
+}
+
+/// What reaches out of the house, or watches who comes in.
+pub(super) struct Outside {
+    pub(super) robots: Robots,
+    pub(super) pulse: Pulse,
+    pub(super) sinks: Vec<Sink>,
+    pub(super) endpoints: Arc<Endpoints>,
 }
 
 impl Keys {
@@ -33,7 +48,7 @@ impl Keys {
     pub(super) async fn start(
         config: &Config,
         (store, channels): (&Store, &Arc<Channels>),
-        (clock, robots): (&Clock, &Robots),
+        (clock, outside): (&Clock, Outside),
         tls: &[Arc<TlsKeys>],
     ) -> anyhow::Result<Self> {
         let keyring = Arc::new(Keyring::new(Arc::clone(channels)));
@@ -49,15 +64,24 @@ impl Keys {
         expiry.watch(expiry::of_channels(Arc::clone(channels)));
         expiry.watch(of_listeners(tls.to_vec()));
         let parts = vec![
-            channels_part(keyring, clock.clone()),
+            channels_part(keyring, outside.pulse, clock.clone()),
             tokens_part(config),
             fronts_part(config),
-            webhooks_part(robots.clone()),
+            webhooks_part(outside.robots),
+            sinks_part(outside.sinks),
+            endpoints_part(outside.endpoints),
             tls_part(tls.to_vec(), clock.clone()),
         ];
         let (reload, reloads) = Reload::new(config, clock.clone(), parts);
-        let operators = config.operators.clone();
-        Ok(Self { certificates: Arc::new(certificates), expiry, reload, reloads, operators })
+        Ok(Self {
+            certificates: Arc::new(certificates),
+            expiry,
+            reload,
+            reloads,
+            operators: config.operators.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+        })
     }
 
     /// What operators may ask.
@@ -66,6 +90,8 @@ impl Keys {
             (Arc::clone(&self.expiry), self.reloads.clone(), self.reloads.clone());
         keys::Keys {
             operators: Arc::new(self.operators.clone()),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
             list: Arc::new(move || expiry.view()),
             last: Arc::new(move || last.last()),
             reload: Arc::new(move || {
@@ -86,11 +112,14 @@ impl Keys {
 }
 
 /// Channels come and go, and change their keys, between two callbacks.
-fn channels_part(keyring: Arc<Keyring>, clock: Clock) -> Part {
+fn channels_part(keyring: Arc<Keyring>, pulse: Pulse, clock: Clock) -> Part {
     Box::new(move |config| {
-        let (keyring, clock) = (Arc::clone(&keyring), clock.clone());
+        let (keyring, pulse, clock) = (Arc::clone(&keyring), pulse.clone(), clock.clone());
         let channels = config.channels.clone();
-        Ok(Box::new(move || keyring.configure(channels, clock.now())))
+        Ok(Box::new(move || {
+            pulse.know(channels.keys().map(String::as_str));
+            keyring.configure(channels, clock.now());
+        }))
     })
 }
 
@@ -108,6 +137,7 @@ fn tls_part(all: Vec<Arc<TlsKeys>>, clock: Clock) -> Part {
             let Some((name, Some(settings))) = named else { continue };
             ready.push(keys.ready(settings, clock.now()).map_err(|error| {
                 ConfigError::new(format!("{name}.tls.{}", error.field), error.problem)
+                    .coded(error.code)
             })?);
         }
         Ok(Box::new(move || {
@@ -152,6 +182,35 @@ fn webhooks_part(robots: Robots) -> Part {
         })?;
         let robots = robots.clone();
         Ok(Box::new(move || robots.take_over(&new)))
+    })
+}
+
+/// Where sinks are, and what signs there. What they take, and how, waits for the next start.
+fn sinks_part(sinks: Vec<Sink>) -> Part {
+    Box::new(move |config| {
+        let settings = |sink: &&Sink| config.sinks.iter().find(|one| one.name == sink.name());
+        let known = sinks.iter().filter_map(|sink| Some((sink, settings(&sink)?)));
+        // Parts are made ready on a thread of their own, which may wait: for all names at once.
+        let ready = try_join_all(known.map(|(sink, settings)| sink.ready(settings)));
+        let moves = Handle::current().block_on(ready).map_err(|SinkError { name, problem }| {
+            ConfigError::new(format!("sinks.{name}.url"), problem)
+        })?;
+        Ok(Box::new(move || {
+            for one in moves {
+                one.enforce();
+            }
+        }))
+    })
+}
+
+/// Where endpoints are, and who we are there.
+fn endpoints_part(endpoints: Arc<Endpoints>) -> Part {
+    Box::new(move |config| {
+        let ready = Handle::current().block_on(endpoints.ready(&config.endpoints));
+        let moves = ready.map_err(|EndpointError { name, field, problem }| {
+            ConfigError::new(format!("endpoints.{name}.{field}"), problem)
+        })?;
+        Ok(Box::new(move || moves.enforce()))
     })
 }
 

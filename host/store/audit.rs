@@ -17,9 +17,9 @@ pub struct AuditEntry {
     /// The operator's name.
     pub who: String,
     /// What was done: `replay`, `park`, `release`, `discard`, `replays.start`,
-    /// `replays.cancel`, `replays.finish`, or one of `plugins.…`.
+    /// `replays.cancel`, `replays.finish`, `reload`, or one of `plugins.…`.
     pub act: String,
-    /// The notification, the replay of many, or the plugin by its name.
+    /// The notification, the replay of many, the plugin by its name, or `configuration`.
     pub target: String,
     /// The operator's own words.
     pub why: String,

@@ -41,13 +41,27 @@ impl Pulse {
     #[must_use]
     pub fn of<'a>(channels: impl IntoIterator<Item = &'a str>) -> Self {
         let pulse = Self::default();
-        for channel in channels {
-            pulse.lock().insert(channel.to_owned(), Beats::default());
-            for name in [FAILURES, PROBES, UNTIMELY] {
-                metrics::counter!(name, "channel" => channel.to_owned()).increment(0);
-            }
-        }
+        pulse.know(channels);
         pulse
+    }
+
+    /// These are the channels from now on: those that are new have their counts from the start,
+    /// and nothing more is told of those that are gone.
+    pub fn know<'a>(&self, channels: impl IntoIterator<Item = &'a str>) {
+        let mut all = self.lock();
+        let mut before = std::mem::take(&mut *all);
+        for channel in channels {
+            let beats = before.remove(channel).unwrap_or_else(|| {
+                for name in [FAILURES, PROBES, UNTIMELY] {
+                    metrics::counter!(name, "channel" => channel.to_owned()).increment(0);
+                }
+                Beats::default()
+            });
+            all.insert(channel.to_owned(), beats);
+        }
+        for channel in before.into_keys() {
+            metrics::gauge!(CLOCK_OFFSET, "channel" => channel).set(f64::NAN);
+        }
     }
 
     /// A callback was refused. Only what a wrong key, a forger or a wrong clock would cause counts.
@@ -155,6 +169,9 @@ const FAILURES: &str = "callgate_signature_failures_total";
 const PROBES: &str = "callgate_signature_probes_total";
 const UNTIMELY: &str = "callgate_untimely_total";
 
+/// Seconds that a gateway's clock is apart from ours; no number where nothing is known.
+pub const CLOCK_OFFSET: &str = "callgate_clock_offset_seconds";
+
 /// How long failures are counted.
 pub const RECENT_MS: i64 = 300_000;
 
@@ -208,6 +225,17 @@ mod tests {
         pulse.verified("a", at(102_000 - 300), at(102_000));
         assert_eq!(offset(102_000), Some(-400), "one that travelled long counts for nothing");
         assert_eq!(offset(102_000 + OFFSET_AGE_MS), None);
+    }
+
+    #[test]
+    fn channels_come_and_go_and_those_that_stay_keep_their_counts() {
+        let pulse = Pulse::of(["a", "b"]);
+        pulse.refused("a", &Refusal::Signature, at(0));
+        pulse.refused("b", &Refusal::Signature, at(0));
+        pulse.know(["b", "c"]);
+        let look = pulse.look(at(0)).into_iter();
+        let found: Vec<_> = look.map(|beat| (beat.channel, beat.failures)).collect();
+        assert_eq!(found, [("b".to_owned(), 1), ("c".to_owned(), 0)]);
     }
 
     #[test]

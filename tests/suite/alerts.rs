@@ -24,7 +24,7 @@ use crate::house::{House, OPERATOR, TOKEN, as_operator, keys, now, plugins_toml,
 
 /// One request that the robot heard.
 #[derive(Debug, Clone)]
-struct Heard {
+pub(crate) struct Heard {
     query: String,
     body: Value,
     taken: bool,
@@ -39,14 +39,14 @@ impl Heard {
 }
 
 /// A robot of one's own.
-struct Duty {
+pub(crate) struct Duty {
     url: String,
     heard: Arc<watch::Sender<Vec<Heard>>>,
     down: Arc<AtomicBool>,
 }
 
 impl Duty {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url =
             format!("http://{}/hook?access_token=sesame", listener.local_addr().expect("one"));
@@ -78,13 +78,13 @@ impl Duty {
     }
 
     /// Waits until a turn of a condition was taken, and tells every turn of it that was.
-    async fn turns(&self, turn: &str, condition: &str) -> Vec<String> {
+    pub(crate) async fn turns(&self, turn: &str, condition: &str) -> Vec<String> {
         let taken = |heard: &Heard| heard.taken && heard.told() == (turn, condition);
         let heard = self.when(&format!("{turn} {condition}"), |all| all.iter().any(taken)).await;
         turns_of(&heard, condition)
     }
 
-    fn toml(&self, kind: &str, more: &str) -> String {
+    pub(crate) fn toml(&self, kind: &str, more: &str) -> String {
         format!(
             "[alerts]\nlook_ms = 50\nclear_ms = 300\n\
              oldest = {{ over = 1, under = 1, for_ms = 0, severity = \"critical\" }}\n\
@@ -122,7 +122,7 @@ fn operate(private: &str, words: &[&str]) -> (bool, String) {
 }
 
 /// What is raised at the moment.
-async fn raised(private: &str) -> Vec<String> {
+pub(crate) async fn raised(private: &str) -> Vec<String> {
     let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
     let url = format!("{private}/operator/alerts");
     let answer = http.get(url).bearer_auth(OPERATOR).send().await.expect("an answer");
@@ -132,7 +132,7 @@ async fn raised(private: &str) -> Vec<String> {
 }
 
 /// Registers an order of a business and tells of its payment.
-async fn pay(
+pub(crate) async fn pay(
     place: &Addresses,
     (business, token, state): (&str, &str, &str),
     registered: bool,

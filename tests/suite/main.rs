@@ -124,6 +124,10 @@ mod status_crowd;
 mod browser;
 mod reload;
 
+mod swapped;
+
+mod mistakes;
+
 mod certificates;
 
 mod tidy;

@@ -1,8 +1,8 @@
 //! What is shipped for Prometheus and Grafana: every metric that it names is in a real server's
-//! `/metrics`, and every rule can be read and says what to do.
+//! `/metrics`, and every rule can be read, says what to do, and fires when it should.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use callgate_trigger::channel::Channel;
@@ -108,16 +108,58 @@ async fn every_metric_that_is_shipped_is_there_after_some_traffic() {
     panic!("not in /metrics: {missing:?}");
 }
 
+/// Prometheus's own judge; `None`, said loudly, where it is not, which CI does not put up with.
+fn promtool() -> Option<PathBuf> {
+    let given = std::env::var_os("CALLGATE_TEST_PROMTOOL").map(PathBuf::from);
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/promtool/usr/bin/promtool");
+    let usual = ["/usr/bin/promtool", "/usr/local/bin/promtool"].map(PathBuf::from);
+    let mut all = given.into_iter().chain(usual).chain([fetched]);
+    let found = all.find(|path| path.exists());
+    if found.is_none() {
+        let remedy = "no promtool was found: run `cargo xtask test`, or install the Debian package \
+                      prometheus";
+        assert!(std::env::var_os("CI").is_none(), "{remedy}");
+        eprintln!("*** SKIPPED: {remedy}");
+    }
+    found
+}
+
 #[test]
 fn the_rules_are_what_prometheus_reads() {
     rules();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring/callgate.rules.yml");
-    // Its own judge, where there is one: the Debian package prometheus has it.
-    match Command::new("promtool").args(["check", "rules"]).arg(path).output() {
-        Ok(output) => {
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        }
-        Err(error) => eprintln!("promtool was not asked: {error}"),
+    let Some(promtool) = promtool() else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring");
+    for words in
+        [["check", "rules", "callgate.rules.yml"], ["test", "rules", "callgate.rules.test.yml"]]
+    {
+        let judged = Command::new(&promtool).args(words).current_dir(&folder).output();
+        let judged = judged.expect("promtool runs");
+        let told = String::from_utf8([judged.stdout, judged.stderr].concat()).expect("text");
+        assert!(judged.status.success(), "{words:?}: {told}");
+    }
+}
+
+/// Each shipped alert is seen to fire, and to be quiet before.
+#[test]
+fn every_alert_has_a_test_of_its_own() {
+    let rules: Value = serde_yaml_ng::from_str(&shipped("callgate.rules.yml")).expect("YAML");
+    let tests: Value = serde_yaml_ng::from_str(&shipped("callgate.rules.test.yml")).expect("YAML");
+    let looks: Vec<&Value> = tests["tests"].as_array().expect("tests").iter().collect();
+    let looks = looks.iter().flat_map(|test| test["alert_rule_test"].as_array().expect("looks"));
+    let (mut fires, mut quiet) = (BTreeSet::new(), BTreeSet::new());
+    for look in looks {
+        let name = look["alertname"].as_str().expect("a name");
+        let none = look["exp_alerts"].as_array().expect("alerts").is_empty();
+        if none {
+            quiet.insert(name)
+        } else {
+            fires.insert(name)
+        };
+    }
+    let groups = rules["groups"].as_array().expect("groups").iter();
+    for rule in groups.flat_map(|group| group["rules"].as_array().expect("rules")) {
+        let name = rule["alert"].as_str().expect("a name");
+        assert!(fires.contains(name) && quiet.contains(name), "{name} has no test of its own");
     }
 }
 

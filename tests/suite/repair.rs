@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::erp::databases;
 use crate::front::{ORIGIN, claims, path, signed, status_toml};
-use crate::house::{as_operator, now};
+use crate::house::{as_operator, keys, now};
 use crate::market::{ASKABLE, Market};
 use crate::standin::{StandIn, What};
 
@@ -93,16 +93,7 @@ async fn what_only_the_bill_knows_is_asked_about_and_paid() {
         let folder = TempDir::new().expect("a folder");
         let line = (purchase.transaction_id.as_str(), order_no, purchase.amount.minor);
         let bill = bill(&folder, line, &market.clock.now().format_beijing()).display().to_string();
-        let private = format!("http://{}", market.servers[0].private);
-        let reconcile = |more: &[&str]| {
-            let words = ["reconcile", "--bill", &bill, "--channel", "wechat-v3-main", "--json"];
-            let place = ["--url", &private];
-            let args = [&words[..], &place[..], more].concat();
-            let output = tokio::task::block_in_place(|| as_operator(&args));
-            let report: Value = serde_json::from_slice(&output.stdout)
-                .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-            (output.status.code(), report)
-        };
+        let reconcile = |more: &[&str]| reconcile(&market, &bill, more);
         let (code, report) = reconcile(&["--repair", "--why", "a callback was lost"]);
         assert_eq!(code, Some(1), "{report:#}");
         assert_eq!(report["findings"][0]["difference"], "missing-callback", "{report:#}");
@@ -115,6 +106,110 @@ async fn what_only_the_bill_knows_is_asked_about_and_paid() {
         assert_eq!(order["events"].as_array().map(Vec::len), Some(1), "{order:#}");
         let (code, report) = reconcile(&[]);
         assert_eq!((code, &report["agrees"]), (Some(0), &json!(true)), "{report:#}");
+        market.stop().await;
+    }
+}
+
+/// Holds a bill against a market's first server: exit status and report.
+fn reconcile(market: &Market, bill: &str, more: &[&str]) -> (Option<i32>, Value) {
+    let private = format!("http://{}", market.servers[0].private);
+    let words = ["reconcile", "--bill", bill, "--channel", "wechat-v3-main", "--json"];
+    let args = [&words[..], &["--url", &private], more].concat();
+    let output = tokio::task::block_in_place(|| as_operator(&args));
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code(), report)
+}
+
+/// The differences of a report, in words.
+fn differences(report: &Value) -> Vec<&str> {
+    let findings = report["findings"].as_array().expect("findings").iter();
+    findings.map(|one| one["difference"].as_str().expect("a word")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_bill_has_and_nobody_registered_waits_for_its_order() {
+    for database in databases().await {
+        let Some(market) = Market::start(database, 1, RARELY).await else { return };
+        let mut draw = Draw::seeded(33);
+        let purchase = market.stage(Channel::WechatV3Main).purchase(&mut draw);
+        let order_no = purchase.order_no.as_str();
+        market.standin.order(&purchase);
+        market.standin.pay(order_no);
+        let folder = TempDir::new().expect("a folder");
+        let line = (purchase.transaction_id.as_str(), order_no, purchase.amount.minor);
+        let bill = bill(&folder, line, &market.clock.now().format_beijing()).display().to_string();
+        let repair = ["--repair", "--why", "whose payment is it?"];
+        let (code, report) = reconcile(&market, &bill, &repair);
+        assert_eq!(code, Some(1), "{report:#}");
+        assert_eq!(differences(&report), ["missing-order", "missing-callback"], "{report:#}");
+        assert_eq!(report["asked"], json!({ "queued": 1 }), "{report:#}");
+        // Wished for twice, asked once.
+        assert_eq!(reconcile(&market, &bill, &repair).1["asked"], json!({ "queued": 1 }));
+        market.pass(HOUR).await;
+        assert_eq!(market.standin.asked().len(), 1);
+        assert_eq!(market.standin.asked().last().expect("a question").what, what(order_no));
+        let (code, report) = reconcile(&market, &bill, &repair);
+        assert_eq!((code, differences(&report)), (Some(1), vec!["missing-order"]), "{report:#}");
+        assert_eq!(report["asked"], json!({}), "nothing is left to be asked: {report:#}");
+        let private = format!("http://{}", market.servers[0].private);
+        let search = ["operate", "--url", &private, "--json", "search", "--state", "parked"];
+        let found = tokio::task::block_in_place(|| as_operator(&search));
+        let found: Value = serde_json::from_slice(&found.stdout).expect("JSON");
+        let found = found["notifications"].as_array().expect("a list");
+        assert_eq!((found.len(), &found[0]["order_no"]), (1, &json!(order_no)), "{found:#?}");
+
+        // Its order comes, and it has its effect; its callback, late as it is, has none.
+        market.register(&purchase, &json!({ "channel": "wechat-v3-main" })).await;
+        market.pass(1).await;
+        let notice = market.stage(Channel::WechatV3Main).payment(&purchase, &mut draw);
+        assert_eq!(market.tell(&notice, keys().0, &mut draw).await, 200);
+        market.pass(3 * HOUR).await;
+        let order = market.look(order_no).await;
+        assert_eq!(order["state"], "TO_BE_DELIVERED", "{order:#}");
+        assert_eq!(order["events"].as_array().map(Vec::len), Some(1), "{order:#}");
+        assert_eq!(market.standin.asked().len(), 1, "{order:#}");
+        let (code, report) = reconcile(&market, &bill, &[]);
+        assert_eq!((code, &report["agrees"]), (Some(0), &json!(true)), "{report:#}");
+        market.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_payment_under_another_name_is_asked_about_by_itself() {
+    for database in databases().await {
+        let Some(market) = Market::start(database, 1, RARELY).await else { return };
+        let mut draw = Draw::seeded(34);
+        let first = market.stage(Channel::WechatV3Main).purchase(&mut draw);
+        let mut second = market.stage(Channel::WechatV3Main).purchase(&mut draw);
+        second.amount = first.amount;
+        for purchase in [&first, &second] {
+            market.standin.order(purchase);
+        }
+        let names = json!({ "channel": "wechat-v3-main", "aliases": [second.order_no] });
+        market.register(&first, &names).await;
+        let notice = market.stage(Channel::WechatV3Main).payment(&first, &mut draw);
+        assert_eq!(market.tell(&notice, keys().0, &mut draw).await, 200);
+        market.standin.pay(&second.order_no);
+        market.pass(24 * HOUR).await;
+        let asked = market.standin.asked().len();
+        let folder = TempDir::new().expect("a folder");
+        let line = (second.transaction_id.as_str(), second.order_no.as_str(), first.amount.minor);
+        let bill = bill(&folder, line, &market.clock.now().format_beijing()).display().to_string();
+        let (_, report) = reconcile(&market, &bill, &["--repair", "--why", "paid twice?"]);
+        assert_eq!(differences(&report), ["missing-callback"], "{report:#}");
+        assert_eq!(report["asked"], json!({ "queued": 1 }), "{report:#}");
+        market.pass(HOUR).await;
+        assert_eq!(market.standin.asked().len(), asked.saturating_add(1));
+        let order = market.look(&first.order_no).await;
+        assert_eq!(order["notifications"].as_array().map(Vec::len), Some(2), "{order:#}");
+        // The same under the order's own number: it is settled, and nobody is asked.
+        let stranger =
+            ("4200009999202611220000000001", first.order_no.as_str(), first.amount.minor);
+        let bill = self::bill(&folder, stranger, &market.clock.now().format_beijing());
+        let bill = bill.display().to_string();
+        let (_, report) = reconcile(&market, &bill, &["--repair", "--why", "another?"]);
+        assert_eq!(report["asked"], json!({ "settled": 1 }), "{report:#}");
         market.stop().await;
     }
 }

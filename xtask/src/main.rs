@@ -22,6 +22,8 @@ mod postgres;
 
 mod proxies;
 
+mod promtool;
+
 mod nats;
 
 mod chromium;

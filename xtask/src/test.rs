@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::{chromium, clients, nats, plugins, postgres, proxies, workspace};
+use crate::{chromium, clients, nats, plugins, postgres, promtool, proxies, workspace};
 
 /// Formats, lints, guests, tests on both databases, and a fixed number of fuzz inputs.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -14,6 +14,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let nats = nats::find_or_install()?;
     proxies::find_or_install()?;
     let browser = chromium::find_or_install()?;
+    let promtool = promtool::find_or_fetch()?;
     let clients = clients::find_or_install();
     let mut totals = Totals::default();
     for folder in [".", "plugins", "tests/fuzz"] {
@@ -37,6 +38,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     if let Some(program) = nats {
         host.env("CALLGATE_TEST_NATS", program);
+    }
+    if let Some(program) = promtool {
+        host.env("CALLGATE_TEST_PROMTOOL", program);
     }
     if let Some(browser) = browser {
         browser.announce(&mut host);

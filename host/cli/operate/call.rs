@@ -9,6 +9,8 @@ use clap::Args;
 use reqwest::Url;
 use serde_json::{Map, Value};
 
+use crate::cli::trust::Trust;
+
 /// Which server, and as whom. The token comes from the environment or a file: what stands on the
 /// command line is read by everybody on the machine.
 #[derive(Debug, Args)]
@@ -19,16 +21,26 @@ pub(in crate::cli) struct Server {
     /// A file with an operator's bearer token; else it is taken from CALLGATE_OPERATOR_TOKEN.
     #[arg(long, env = "CALLGATE_OPERATOR_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 impl Server {
     pub(in crate::cli) fn calls(&self) -> anyhow::Result<Calls> {
-        Calls::within(&self.url, self.token()?, PATIENCE)
+        self.within(PATIENCE)
     }
 
     /// For calls that have something compiled, which may take minutes.
     pub(in crate::cli) fn patient(&self) -> anyhow::Result<Calls> {
-        Calls::within(&self.url, self.token()?, COMPILING)
+        self.within(COMPILING)
+    }
+
+    fn within(&self, patience: Duration) -> anyhow::Result<Calls> {
+        let (url, token) = (&self.url, self.token()?);
+        let http = self.trust.client(patience)?;
+        let base = Url::parse(url).with_context(|| format!("--url: `{url}` is no URL"))?;
+        anyhow::ensure!(!base.cannot_be_a_base(), "--url: `{url}` is no http URL");
+        Ok(Calls { http, base, token })
     }
 
     fn token(&self) -> anyhow::Result<String> {
@@ -53,18 +65,6 @@ pub(in crate::cli) struct Calls {
 }
 
 impl Calls {
-    fn within(url: &str, token: String, patience: Duration) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
-            .timeout(patience)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .context("the HTTP client cannot be made")?;
-        let base = Url::parse(url).with_context(|| format!("--url: `{url}` is no URL"))?;
-        anyhow::ensure!(!base.cannot_be_a_base(), "--url: `{url}` is no http URL");
-        Ok(Self { http, base, token })
-    }
-
     pub(in crate::cli) async fn get(
         &self,
         path: &[&str],

@@ -29,7 +29,8 @@ pub(super) struct Player<'a> {
 
 impl<'a> Player<'a> {
     pub(super) fn new(run: &'a Run, keys: Keys, seed: u64) -> anyhow::Result<Self> {
-        let post = Post::new(&run.url, run.orders_url.as_deref(), run.token()?.as_deref())?;
+        let place = (run.url.as_str(), &run.trust);
+        let post = Post::new(place, run.orders_url.as_deref(), run.token()?.as_deref())?;
         Ok(Self { run, keys, post, clock: Clock::system(), draw: Draw::seeded(seed) })
     }
 

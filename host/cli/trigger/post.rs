@@ -9,6 +9,8 @@ use callgate_trigger::channel::BUSINESS;
 use callgate_trigger::message::Message;
 use serde_json::{Value, json};
 
+use crate::cli::trust::Trust;
+
 /// Speaks to the server: callbacks to its public listener, orders to its private one.
 #[derive(Debug, Clone)]
 pub(super) struct Post {
@@ -36,16 +38,11 @@ pub(super) struct Reply {
 
 impl Post {
     pub(super) fn new(
-        url: &str,
+        (url, trust): (&str, &Trust),
         orders_url: Option<&str>,
         token: Option<&str>,
     ) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
-            .timeout(PATIENCE)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .context("the HTTP client cannot be made")?;
+        let http = trust.client(PATIENCE)?;
         let trimmed = |url: &str| url.trim_end_matches('/').to_owned();
         let orders = match (orders_url, token) {
             (None, _) => None,

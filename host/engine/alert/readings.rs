@@ -7,6 +7,7 @@ use callgate_store::StoreError;
 use super::away::{Windows, compare};
 use super::condition::{Kind, Reading};
 use super::watch::Watched;
+use crate::telemetry::pulse::CLOCK_OFFSET;
 
 /// Reads every value once, and shows each to the machines as a metric.
 pub(super) async fn read(watched: &Watched, now: Timestamp) -> Vec<Reading> {
@@ -100,12 +101,19 @@ async fn callbacks(watched: &Watched, now: Timestamp) -> Result<Vec<Reading>, St
     let (day, week) = (between(windows.day).await?, between(windows.week).await?);
     let compared = compare(windows, (&recent, &day, &week), away);
     let mut readings = Vec::new();
-    for channel in &(watched.channels)() {
+    let channels = (watched.channels)();
+    // What was expected of a channel that is gone is expected no more.
+    for gone in compared.iter().filter(|one| !channels.contains(&one.channel)) {
+        for name in [RECENT, EXPECTED] {
+            metrics::gauge!(name, "channel" => gone.channel.clone()).set(0.0);
+        }
+    }
+    for channel in &channels {
         let one = compared.iter().find(|one| one.channel == *channel);
         let came = recent.by_channel.get(channel).copied().unwrap_or(0);
-        metrics::gauge!("callgate_callbacks_recent", "channel" => channel.clone())
+        metrics::gauge!(RECENT, "channel" => channel.clone())
             .set(whole(one.map_or(came, |one| one.came)));
-        metrics::gauge!("callgate_callbacks_expected", "channel" => channel.clone())
+        metrics::gauge!(EXPECTED, "channel" => channel.clone())
             .set(whole(one.map_or(0, |one| one.expected)));
         let value = one.and_then(|one| one.away_percent).unwrap_or(0);
         readings.push(Reading { kind: Kind::CallbacksAway, subject: channel.clone(), value });
@@ -123,8 +131,7 @@ fn channels(watched: &Watched, now: Timestamp) -> Vec<Reading> {
         if let Some(offset_ms) = beat.offset_ms {
             let apart = seconds(offset_ms.saturating_abs());
             let signed = if offset_ms < 0 { apart.copysign(-1.0) } else { apart };
-            metrics::gauge!("callgate_clock_offset_seconds", "channel" => beat.channel.clone())
-                .set(signed);
+            metrics::gauge!(CLOCK_OFFSET, "channel" => beat.channel.clone()).set(signed);
             readings.push(reading(Kind::Clock, offset_ms.saturating_abs() / 1000));
         }
     }
@@ -165,6 +172,10 @@ fn whole(count: i64) -> f64 {
 fn seconds(ms: i64) -> f64 {
     std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64()
 }
+
+/// Callbacks of the last counted minutes, and as many as there should be.
+const RECENT: &str = "callgate_callbacks_recent";
+const EXPECTED: &str = "callgate_callbacks_expected";
 
 /// Shown by whoever keeps keys: the moment in seconds since 1970.
 const KEY_EXPIRES: &str = "callgate_key_expires_seconds{";

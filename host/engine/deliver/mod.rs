@@ -4,7 +4,8 @@
 //! Each sink has a loop of its own: one that is down delays no other, and nothing else waits for
 //! any of them. May call store, outbound and core.
 //!
-//! Reading order: `work` (the loop of one sink), `queue` (what waits, and in which order),
+//! Reading order: `work` (the loop of one sink), `place` (where it is and what signs, which can
+//! change while it runs), `queue` (what waits, and in which order),
 //! `outbound::circuit` (whether the sink is asked at all), `message` and `signature` (what is
 //! sent), `http` and `nats` (how), `gauges` (what is measured).
 
@@ -17,10 +18,12 @@ use callgate_store::{SinkStart, Store, StoredEvent};
 use reqwest::Url;
 use tokio::sync::watch;
 
+use self::place::Place;
 use crate::clock::Clock;
-use crate::outbound::client::NotReachable;
 
 mod work;
+
+mod place;
 
 mod queue;
 
@@ -34,6 +37,7 @@ mod http;
 
 mod nats;
 
+pub use self::place::Move;
 pub use crate::outbound::circuit::CircuitSettings;
 
 /// Settings of one sink.
@@ -118,7 +122,7 @@ pub enum TargetSettings {
 }
 
 /// Who we are at a NATS server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NatsLogin {
     /// It does not ask.
     None,
@@ -128,17 +132,11 @@ pub enum NatsLogin {
     User(String, Secret),
 }
 
-/// A sink that is ready to be delivered to.
+/// A sink that is ready to be delivered to. Clones are the same sink.
 #[derive(Debug, Clone)]
 pub struct Sink {
     settings: Arc<SinkSettings>,
-    target: Target,
-}
-
-#[derive(Debug, Clone)]
-enum Target {
-    Http(http::Endpoint),
-    Nats(Box<nats::Stream>),
+    place: Place,
 }
 
 /// What became of one attempt.
@@ -187,28 +185,24 @@ impl Sink {
     /// # Errors
     /// [`SinkError`] where its address must not be reached or is none.
     pub async fn open(settings: SinkSettings) -> Result<Self, SinkError> {
-        let wrong = |problem: String| SinkError { name: settings.name.clone(), problem };
-        let target = match &settings.target {
-            TargetSettings::Http { url, secrets, reach, roots } => {
-                let place = (url.clone(), *reach, roots.clone());
-                let endpoint = http::Endpoint::new(place, secrets, &settings);
-                let endpoint = endpoint.map_err(|error| wrong(error.to_string()))?;
-                match endpoint.probe().await {
-                    Ok(()) => {}
-                    Err(error @ NotReachable::Unknown { .. }) => {
-                        tracing::warn!(sink = %settings.name, %error,
-                            "a sink's name cannot be resolved now; its events wait");
-                    }
-                    Err(error) => return Err(wrong(error.to_string())),
-                }
-                Target::Http(endpoint)
-            }
-            TargetSettings::Nats { url, subject, login } => {
-                let stream = nats::Stream::open(url, (subject, login), &settings).await;
-                Target::Nats(Box::new(stream.map_err(wrong)?))
-            }
-        };
-        Ok(Self { settings: Arc::new(settings), target })
+        let place = Place::open(&settings).await?;
+        Ok(Self { settings: Arc::new(settings), place })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Makes ready what other settings say of where the sink is and what signs there. Nothing
+    /// changes before [`Move::enforce`]; everything else of the settings waits for the next start.
+    ///
+    /// # Errors
+    /// [`SinkError`] where the address must not be reached or is none.
+    pub async fn ready(&self, settings: &SinkSettings) -> Result<Move, SinkError> {
+        let target = settings.target.clone();
+        self.place.ready(SinkSettings { target, ..SinkSettings::clone(&self.settings) }).await
     }
 
     fn takes(&self, event: &StoredEvent) -> bool {
@@ -218,10 +212,7 @@ impl Sink {
     }
 
     async fn attempt(&self, event: &StoredEvent, clock: &Clock) -> Attempt {
-        match &self.target {
-            Target::Http(endpoint) => endpoint.deliver(event, clock).await,
-            Target::Nats(stream) => stream.deliver(event).await,
-        }
+        self.place.attempt(event, clock).await
     }
 }
 

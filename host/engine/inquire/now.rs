@@ -14,7 +14,7 @@ use super::Asker;
 use super::ask::{self, Came};
 use super::gate::Gate;
 use super::way::Way;
-use crate::inbound::asking::{About, Answered, Asking, Asks, Word, askable};
+use crate::inbound::asking::{About, Answered, Asking, Asks, Billed, Word, askable};
 
 impl Asks for Asker {
     fn ask_now(&self, about: About) -> Asking<'_> {
@@ -39,17 +39,42 @@ impl Asks for Asker {
             }
             let now = self.0.clock.now();
             let new: Vec<_> = self.questions(&view, &about, now).map(|(_, new)| new).collect();
-            if new.is_empty() {
-                return Ok(Some(Answered::none("inquiry.not-possible")));
+            self.schedule(new, now).await.map(Some)
+        })
+    }
+
+    fn put_billed(&self, billed: Billed) -> Asking<'_> {
+        Box::pin(async move {
+            let Billed { business, channel, number, refund_no } = billed;
+            if let Some(view) = self.0.store.order(&business, &number).await?
+                && view.document.key == number
+            {
+                return self.put_on_schedule(About { business, order: number, refund_no }).await;
             }
-            self.0.store.open_inquiries(new, now).await?;
-            self.0.nudge.notify_waiters();
-            Ok(Some(Answered::none("inquiry.scheduled")))
+            // Nobody registered it, or as another name of an order. That one may be settled by
+            // another payment, which says nothing of this: it is asked about by itself.
+            let now = self.0.clock.now();
+            let Some(way) = self.way(&channel) else {
+                return Ok(Some(Answered::none("inquiry.not-possible")));
+            };
+            let order_no = number.clone();
+            let key = InquiryKey { business, order_no, channel, number, refund_no };
+            let due_at = now.plus_ms(i64::from(way.channel.ask.first_ms));
+            self.schedule(vec![NewInquiry { key, due_at }], now).await.map(Some)
         })
     }
 }
 
 impl Asker {
+    async fn schedule(&self, new: Vec<NewInquiry>, now: Timestamp) -> Result<Answered, StoreError> {
+        if new.is_empty() {
+            return Ok(Answered::none("inquiry.not-possible"));
+        }
+        self.0.store.open_inquiries(new, now).await?;
+        self.0.nudge.notify_waiters();
+        Ok(Answered::none("inquiry.scheduled"))
+    }
+
     async fn now(self, about: About) -> Result<Option<Answered>, StoreError> {
         let Some(view) = self.0.store.order(&about.business, &about.order).await? else {
             return Ok(None);

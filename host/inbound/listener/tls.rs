@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use callgate_core::gateway::SettingsError;
 use callgate_core::gateway::known::Validity;
 use callgate_core::time::Timestamp;
 use serde::Deserialize;
@@ -122,13 +123,25 @@ pub struct TlsError {
     pub field: String,
     /// What was found, what was expected, and what to do.
     pub problem: String,
+    /// The stable code.
+    pub code: &'static str,
 }
 
 impl TlsError {
     fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        Self { field: field.into(), problem: problem.into(), code: SettingsError::INVALID }
+    }
+
+    /// The same mistake under a code of its own.
+    fn coded(self, code: &'static str) -> Self {
+        Self { code, ..self }
     }
 }
+
+/// A file cannot be read.
+const FILE: &str = "config.file";
+/// A certificate has ended, or does not hold yet.
+const ENDED: &str = "config.ended";
 
 /// What a listener presents now.
 #[derive(Debug)]

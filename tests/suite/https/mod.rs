@@ -19,4 +19,6 @@ mod idle;
 
 mod networks;
 
+mod commands;
+
 mod proxies;

@@ -194,13 +194,13 @@ pub enum KeyError {
     #[error("found several PEM blocks, expected one")]
     Several,
     /// The armour is not closed by its own end line.
-    #[error("PEM block has no end line of its own")]
+    #[error("PEM block has no end line of its own, expected a whole file: it may be cut off")]
     Armour,
     /// The text between the armour, or all of it, is not base64.
-    #[error("text is neither PEM nor base64")]
+    #[error("text is neither PEM nor base64, expected PEM (-----BEGIN …)")]
     Base64,
     /// The bytes are not the named structure.
-    #[error("content is not {0} in DER")]
+    #[error("content is not {0} in DER, expected a whole file: it may be cut off")]
     Der(&'static str),
     /// The key is not one for RSA signatures.
     #[error("key is of another algorithm, expected RSA (rsaEncryption)")]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callgate_core::gateway::SettingsError;
 use callgate_core::gateway::known::Validity;
 use callgate_core::time::Timestamp;
 use tokio_rustls::rustls::client::verify_server_cert_signed_by_trust_anchor;
@@ -23,7 +24,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::time::Time;
 
-use super::{Pair, Settings, TlsError};
+use super::{ENDED, FILE, Pair, Settings, TlsError};
 
 /// Everything that a listener presents, and whom it wants to see.
 #[derive(Debug, Clone)]
@@ -98,7 +99,8 @@ impl Material {
     /// What the protocol needs: TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1.
     pub(super) fn config(&self) -> Result<ServerConfig, TlsError> {
         let refused = |error: &dyn std::fmt::Display| {
-            TlsError::new("certificate_file", format!("cannot be used for TLS: {error}"))
+            let problem = format!("cannot be used for TLS: {error}");
+            TlsError::new("certificate_file", problem).coded(SettingsError::KEY)
         };
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
             .with_safe_default_protocol_versions()
@@ -114,7 +116,8 @@ impl Material {
             return Ok(WebPkiClientVerifier::no_client_auth());
         }
         let refused = |error: &dyn std::fmt::Display| {
-            TlsError::new("client_ca_file", format!("cannot be used to check clients: {error}"))
+            let problem = format!("cannot be used to check clients: {error}");
+            TlsError::new("client_ca_file", problem).coded(SettingsError::KEY)
         };
         let mut roots = RootCertStore::empty();
         for root in &self.client_roots {
@@ -131,17 +134,18 @@ impl Certificate {
         let field = format!("{place}certificate_file");
         let file = pair.certificate_file.display().to_string();
         let chain = chain(&field, &pair.certificate_file)?;
+        let wrong = |problem: String| TlsError::new(&field, format!("{file}: {problem}"));
         let links = chain
             .iter()
             .enumerate()
             .map(|(nth, der)| Link::read(der, nth.saturating_add(1)))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|problem| TlsError::new(&field, format!("{file}: {problem}")))?;
+            .map_err(|problem| wrong(problem).coded(SettingsError::KEY))?;
         let Some(own) = links.first() else {
-            return Err(TlsError::new(field, format!("{file} has no certificate")));
+            return Err(wrong("it has no certificate".to_owned()).coded(SettingsError::KEY));
         };
         check_chain(&chain, &links)
-            .map_err(|problem| TlsError::new(&field, format!("{file}: {problem}")))?;
+            .map_err(|problem| wrong(problem).coded(SettingsError::CHAIN))?;
         let (names, not_before, not_after) = (own.names.clone(), own.not_before, own.not_after);
         let keyed = Arc::new(keyed(&format!("{place}key_file"), (&file, chain), &pair.key_file)?);
         Ok(Self { field, file, names, not_before, not_after, keyed })
@@ -163,7 +167,7 @@ impl Certificate {
         } else {
             return Ok(());
         };
-        Err(TlsError::new(field, problem))
+        Err(TlsError::new(field, problem).coded(ENDED))
     }
 
     /// Whether it is made out to a name in lower case.
@@ -227,11 +231,12 @@ fn chain(field: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsEr
     let shown = file.display();
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let chain = read.map_err(|error| {
-        TlsError::new(field, format!("{shown} is broken PEM: {}", broken(&error)))
+        let problem = format!("{shown} is broken PEM: {}", broken(&error));
+        TlsError::new(field, problem).coded(SettingsError::KEY)
     })?;
     if chain.is_empty() {
         let problem = format!("{shown} has no certificate, expected PEM (BEGIN CERTIFICATE)");
-        return Err(TlsError::new(field, problem));
+        return Err(TlsError::new(field, problem).coded(SettingsError::KEY));
     }
     Ok(chain)
 }
@@ -252,25 +257,26 @@ fn keyed(
         } else {
             format!("{shown} is broken PEM: {}", broken(&error))
         };
-        TlsError::new(field, problem)
+        TlsError::new(field, problem).coded(SettingsError::KEY)
     })?;
     CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
-        let problem = if error == Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
-            format!(
+        if error == Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
+            let problem = format!(
                 "the key in {shown} is not that of the first certificate in {certificate_file}: \
                  expected the key that the certificate was asked for with; look whether one of \
                  the files was renewed without the other"
-            )
-        } else {
-            format!("the key in {shown} cannot be used: {error}")
-        };
-        TlsError::new(field, problem)
+            );
+            return TlsError::new(field, problem).coded(SettingsError::PAIR);
+        }
+        let problem = format!("the key in {shown} cannot be used: {error}");
+        TlsError::new(field, problem).coded(SettingsError::KEY)
     })
 }
 
 fn text_of(field: &str, file: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(file).map_err(|error| {
-        TlsError::new(field, format!("{} cannot be read: {error}", file.display()))
+        let problem = format!("{} cannot be read: {error}", file.display());
+        TlsError::new(field, problem).coded(FILE)
     })
 }
 

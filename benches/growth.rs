@@ -52,8 +52,8 @@ struct Size {
     starts: usize,
 }
 
-const QUICK: Size = Size { rows: 20_000, rounds: 1, callbacks: 6_000, seconds: 3, starts: 3 };
-const WHOLE: Size = Size { rows: 100_000, rounds: 3, callbacks: 15_000, seconds: 10, starts: 7 };
+const QUICK: Size = Size { rows: 20_000, rounds: 1, callbacks: 4_000, seconds: 3, starts: 3 };
+const WHOLE: Size = Size { rows: 100_000, rounds: 3, callbacks: 12_000, seconds: 10, starts: 7 };
 
 /// Callbacks through the real server whose rows the others are modelled on.
 const MODELS: u64 = 500;

@@ -185,7 +185,8 @@ async fn callgate(
     }
 }
 
-/// Asks for everything at once, and sees that it was one group.
+/// Asks for everything at once, and sees that it was one group, but for what the writer may have
+/// taken before the others had asked.
 async fn all<T, F>(store: &Store, asked: Vec<T>, act: impl Fn(Store, T) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -196,7 +197,8 @@ where
         tasks.spawn(act(store.clone(), one));
     }
     tasks.join_all().await;
-    assert_eq!(store.tally().groups - before, 1, "they shared no commit");
+    let groups = store.tally().groups - before;
+    assert!(groups <= 2, "they shared no commit: {groups} groups");
 }
 
 fn order(told: &Told) -> NewOrder {

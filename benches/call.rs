@@ -208,7 +208,11 @@ fn main() {
     let house = sandbox();
     let plugin = runtime.block_on(house.load(source(&file))).unwrap();
     tell(&runtime.block_on(run(&plugin)));
-    let mut criterion = Criterion::default().configure_from_args();
+    let mut criterion = Criterion::default()
+        .sample_size(50)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
     println!("| act | p10 us | median us | times native |");
     println!("|---|---|---|---|");
     let rival = measure(&mut criterion, "native", 0.0, || timed(native));

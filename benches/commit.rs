@@ -230,8 +230,8 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut criterion = Criterion::default()
         .sample_size(10)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
         .configure_from_args();
     let callbacks: Vec<_> = (0..SIZES[3])
         .map(|n| payment(&format!("d{n}"), &format!("order-number-{n}"), &format!("t{n}")))

@@ -83,6 +83,38 @@ struct Server {
     effects: AtomicU64,
 }
 
+/// The floor's store on SQLite by itself, for who asks it without a socket.
+#[allow(dead_code, reason = "as below")]
+pub(crate) struct Floor {
+    ask: Box<dyn Fn(Asked) + Send + Sync>,
+}
+
+#[allow(dead_code, reason = "one of the programs that have this file counts its instructions")]
+impl Floor {
+    pub(crate) fn open(url: &str) -> Self {
+        Self { ask: sqlite::start(url) }
+    }
+
+    /// Registers orders, each a number and an amount, all at once.
+    pub(crate) async fn register(&self, orders: Vec<(String, i64)>) {
+        let order = |(order_no, amount_minor)| Act::Register(Order { order_no, amount_minor });
+        self.all(orders.into_iter().map(order).collect()).await;
+    }
+
+    /// Stores payments, all at once.
+    pub(crate) async fn accept(&self, paid: Vec<Paid>) {
+        self.all(paid.into_iter().map(Act::Accept).collect()).await;
+    }
+
+    async fn all(&self, acts: Vec<Act>) {
+        let waiting: Vec<_> =
+            acts.into_iter().map(|act| wait(|reply| (self.ask)((act, reply)))).collect();
+        for done in waiting {
+            done.await;
+        }
+    }
+}
+
 /// Serves until the process is killed.
 pub(crate) fn serve(rival: Rival, url: &str, keys: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

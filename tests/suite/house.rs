@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use callgate::inbound::tokens::hash_text;
 use callgate_core::time::Timestamp;
@@ -247,9 +247,11 @@ impl Drop for House {
     }
 }
 
-/// The binary under test.
+/// The binary under test: the one of this build, unless a benchmark is told another.
 pub(crate) fn binary() -> &'static str {
-    env!("CARGO_BIN_EXE_callgate")
+    static TOLD: LazyLock<Option<String>> =
+        LazyLock::new(|| std::env::var_os("CALLGATE_BENCH_BINARY")?.into_string().ok());
+    TOLD.as_deref().unwrap_or(env!("CARGO_BIN_EXE_callgate"))
 }
 
 /// Runs the binary to its end.

@@ -1,12 +1,13 @@
 //! Orders that were registered before anybody wished to ask about them, or by a host that did not
-//! know how: looked through page by page, along the primary key, from where the last page ended.
+//! know how: looked through page by page in the order of their registration, from where the last
+//! page ended. Those that are too old to be asked about are never read, however many they are.
 
 use callgate_core::time::Timestamp;
 
 use super::{Inquiring, InquiryKey, NewInquiry, open};
 use crate::batch::{Cell, Statement, fetch};
 use crate::error::{Fault, StoreError};
-use crate::sql::{Connection, Pool, query};
+use crate::sql::{Connection, Pool, Row, query};
 use crate::store::Store;
 
 /// A look at the next page of a business's orders.
@@ -20,7 +21,8 @@ pub struct SweepInquiries {
     pub since: Timestamp,
     /// A look that ended before this moment begins anew.
     pub anew_before: Timestamp,
-    /// Orders of one page.
+    /// Orders of one page, those of other businesses among them. What was registered within one
+    /// millisecond is never divided.
     pub limit: i64,
 }
 
@@ -56,7 +58,9 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut names: Vec<&str> = sweep.channels.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
-        let wish = names.join(",");
+        // An older host knows a place by the number of an order, a newer one by a time: each begins
+        // anew where it finds the other's.
+        let wish = format!("by time: {}", names.join(","));
         let from = place(self.readers(), &sweep.business).await?;
         let after = match &from {
             Some(place) if place.wish == wish => match place.finished_at {
@@ -66,9 +70,10 @@ impl Store {
             },
             Some(_) | None => String::new(),
         };
-        let orders = page(self.readers(), sweep, &after).await?;
-        let finished = i64::try_from(orders.len()).unwrap_or(i64::MAX) < sweep.limit;
-        let to = orders.last().map_or(after, |order| order.key.clone());
+        let place = after.parse().map_or(sweep.since, Timestamp::from_ms).max(sweep.since);
+        let Looked { orders, next } = look(self.readers(), sweep, place).await?;
+        let finished = next.is_none();
+        let to = next.map_or(after, |next| next.as_ms().to_string());
         let rows = questions(self.readers(), sweep, &orders, now).await?;
         let business = sweep.business.clone();
         let page = Page { business, wish, from, to, finished, rows };
@@ -124,40 +129,65 @@ struct Order {
     created_at: Timestamp,
 }
 
-async fn page(pool: &Pool, sweep: &SweepInquiries, after: &str) -> Result<Vec<Order>, StoreError> {
-    let sql = "select t.key, t.channel, t.created_at_ms from documents t where t.business = $1 \
-               and t.collection = 'orders' and t.key > $2 order by t.key limit $3";
-    let look = query(sql).bind(sweep.business.as_str()).bind(after).bind(sweep.limit);
-    let rows = look.fetch_all(pool).await?;
+/// A page, and where the next one begins; none where there are no more.
+struct Looked {
+    orders: Vec<Order>,
+    next: Option<Timestamp>,
+}
+
+/// Reads the orders of the page that begins at a moment.
+async fn look(pool: &Pool, sweep: &SweepInquiries, from: Timestamp) -> Result<Looked, StoreError> {
+    let page = query(PAGE).bind(from.as_ms()).bind(sweep.limit);
+    let mut rows = read(&page.fetch_all(pool).await?)?;
+    let full = i64::try_from(rows.len()).unwrap_or(i64::MAX) >= sweep.limit;
+    let last = rows.last().map(|(_, order)| order.created_at).filter(|_| full);
+    if let Some(last) = last {
+        // The page may end between orders of one moment: all of them belong to it.
+        rows.retain(|(_, order)| order.created_at != last);
+        rows.extend(read(&query(MOMENT).bind(last.as_ms()).fetch_all(pool).await?)?);
+    }
+    let orders = rows.into_iter().filter(|(business, _)| *business == sweep.business);
+    let orders = orders.map(|(_, order)| order).collect();
+    Ok(Looked { orders, next: last.map(|last| last.plus_ms(1)) })
+}
+
+/// Orders, each with its business.
+fn read(rows: &[Row]) -> Result<Vec<(String, Order)>, StoreError> {
     rows.iter()
         .map(|row| {
-            Ok(Order {
+            let order = Order {
                 key: row.try_get("key")?,
                 channel: row.try_get("channel")?,
                 created_at: Timestamp::from_ms(row.try_get("created_at_ms")?),
-            })
+            };
+            Ok((row.try_get("business")?, order))
         })
         .collect()
 }
 
-/// What is to be asked about the orders of a page: of those that are young and never moved.
+// Of all businesses: one that has few orders among many would go through all of them for a page.
+const PAGE: &str = "select business, key, channel, created_at_ms from documents \
+    where collection = 'orders' and created_at_ms >= $1 order by created_at_ms limit $2";
+
+const MOMENT: &str = "select business, key, channel, created_at_ms from documents \
+    where collection = 'orders' and created_at_ms = $1";
+
+/// What is to be asked about the orders of a page: of those that never moved.
 async fn questions(
     pool: &Pool,
     sweep: &SweepInquiries,
     orders: &[Order],
     now: Timestamp,
 ) -> Result<Vec<NewInquiry>, StoreError> {
-    let young: Vec<&Order> =
-        orders.iter().filter(|order| order.created_at >= sweep.since).collect();
     let business = &sweep.business;
     let rows: Vec<[Cell; 2]> =
-        young.iter().map(|order| [business.as_str().into(), order.key.as_str().into()]).collect();
+        orders.iter().map(|order| [business.as_str().into(), order.key.as_str().into()]).collect();
     let mut found = Vec::new();
     let mut connection = pool.acquire().await?;
     for row in fetch(&mut connection, SILENT, &rows).await? {
         let (order_no, number): (String, String) =
             (row.try_get("order_no")?, row.try_get("alias")?);
-        let Some(order) = young.iter().find(|order| order.key == order_no) else { continue };
+        let Some(order) = orders.iter().find(|order| order.key == order_no) else { continue };
         let may = |name: &String| order.channel.as_ref().is_none_or(|only| only == name);
         for (channel, first_ms) in sweep.channels.iter().filter(|(name, _)| may(name)) {
             let key = InquiryKey {

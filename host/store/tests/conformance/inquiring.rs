@@ -241,8 +241,13 @@ pub(crate) async fn a_question_that_is_over_can_be_put_on_the_schedule_again(hou
 
 pub(crate) async fn orders_that_were_registered_before_are_found_page_by_page(house: &House) {
     let (one, two) = (house.open().await, house.open().await);
+    // Pages end between orders of one moment, and have those of another business among them.
     for number in 0..25 {
-        register(&one, &format!("o{number:02}")).await;
+        for business in [BUSINESS, "ANOTHER"] {
+            let mut new = order(&format!("o{number:02}"));
+            new.business = business.to_owned();
+            one.register(new, at(number / 3)).await.unwrap();
+        }
     }
     accept(&one, payment("d1", "o07", "t1"), 1).await;
     let job = claim_one(&one, "w", 2).await;
@@ -266,7 +271,7 @@ pub(crate) async fn orders_that_were_registered_before_are_found_page_by_page(ho
         b.unwrap();
     }
     while one.sweep_inquiries(&sweep(0, -1), at(10)).await.unwrap() {}
-    let leases = claim(&one, "a", 1_000).await;
+    let leases = claim(&one, "a", 1_010).await;
     assert_eq!(leases.len(), 24);
     assert!(
         leases.iter().all(|one| !["o07", "other-channel"].contains(&one.key.order_no.as_str()))

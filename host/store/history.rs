@@ -152,6 +152,15 @@ impl HistoryEntry {
     }
 }
 
+/// Everything that [`HistoryEntry::read`] reads.
+macro_rules! entry {
+    () => {
+        "id, business, order_no, notification_id, meaning_key, effect, from_state, to_state, \
+         version, event_type, channel, plugin, plugin_version, component, attempt, fuel, at_ms, \
+         events"
+    };
+}
+
 /// Business, order number and meaning key.
 pub(crate) type Meaning = (String, String, String);
 
@@ -209,19 +218,20 @@ pub(crate) async fn of_order(
     business: &str,
     order_no: &str,
 ) -> Result<Vec<HistoryEntry>, StoreError> {
-    let rows = query(
-        "select id, business, order_no, notification_id, meaning_key, effect, from_state, \
-         to_state, version, event_type, channel, plugin, plugin_version, component, attempt, \
-         fuel, at_ms, events from history where business = $1 and order_no = $2 \
-         order by version, at_ms, id limit $3",
-    )
-    .bind(business)
-    .bind(order_no)
-    .bind(HISTORY_MAX)
-    .fetch_all(pool)
-    .await?;
+    let look = query(STORY).bind(business).bind(order_no).bind(HISTORY_MAX);
+    let rows = look.fetch_all(pool).await?;
     rows.iter().map(HistoryEntry::read).collect()
 }
+
+/// The entries of an order are in two indexes.
+pub(crate) const STORY: &str = concat!(
+    "select ",
+    entry!(),
+    " from history where business = $1 and order_no = $2 and effect <> 'none' union all select ",
+    entry!(),
+    " from history where business = $1 and order_no = $2 and effect = 'none' \
+     order by version, at_ms, id limit $3",
+);
 
 const ADVANCED: Statement = Statement {
     columns: "business, order_no, meaning_key",

@@ -59,6 +59,8 @@ mod reading;
 mod history;
 
 mod outbox;
+#[cfg(test)]
+mod plans;
 
 mod sinks;
 

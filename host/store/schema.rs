@@ -80,7 +80,7 @@ fn explain(error: MigrateError) -> StoreError {
 }
 
 /// Numbered, forward only, never edited once released.
-const MIGRATIONS: &[(i64, &str, &str)] = &[
+pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "inbox", include_str!("../../migrations/0001_inbox.sql")),
     (2, "documents", include_str!("../../migrations/0002_documents.sql")),
     (3, "history", include_str!("../../migrations/0003_history.sql")),
@@ -98,4 +98,5 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (16, "alerts", include_str!("../../migrations/0016_alerts.sql")),
     (18, "callbacks", include_str!("../../migrations/0018_callbacks.sql")),
     (19, "races", include_str!("../../migrations/0019_races.sql")),
+    (20, "order_indexes", include_str!("../../migrations/0020_order_indexes.sql")),
 ];

@@ -33,7 +33,7 @@ pub(crate) async fn migrate(pools: &Pools) -> Result<(), StoreError> {
 /// a document. Where somebody has set it otherwise, or holds the table, it stays as it is.
 async fn make_room(connection: &mut AnyConnection) -> Result<(), MigrateError> {
     let text = "do $$ declare room record; begin \
-        for room in select * from (values ('inbox', 60), ('documents', 75)) r (name, percent) loop \
+        for room in select * from (values ('inbox', 75), ('documents', 75)) r (name, percent) loop \
             if not exists (select 1 from pg_class c where c.oid = cast(room.name as regclass) \
                 and array_to_string(c.reloptions, ' ') like '%fillfactor=%') then \
                 execute format('alter table %I set (fillfactor = %s)', room.name, room.percent); \

@@ -80,14 +80,22 @@ impl Attempt {
     }
 }
 
+/// Whether a notification is run for the first time or again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mode {
+    Live,
+    /// An operator had it run again.
+    Replay,
+}
+
 /// A row on its way.
-pub(crate) type AttemptCells = [Cell; 14];
+pub(crate) type AttemptCells = [Cell; 15];
 
 /// What a settlement adds; nothing where its lease was lost.
 pub(crate) fn of_run(
     settlement: &Settlement,
     settled: &Settled,
-    now: Timestamp,
+    when: (Mode, Timestamp),
 ) -> Option<AttemptCells> {
     let (name, reason) = match &settlement.outcome {
         Outcome::Advance(_) => ("advance", None),
@@ -107,11 +115,14 @@ pub(crate) fn of_run(
         Settled::LostLease => return None,
     };
     let ended = Ended { step: "run", outcome, reason, run: settlement.run.as_ref() };
-    Some(cells(&settlement.lease, &ended, &settlement.spent, now))
+    Some(cells(&settlement.lease, &ended, &settlement.spent, when))
 }
 
 /// What the end of a last phase adds; nothing where it was not run.
-pub(crate) fn of_after(settlement: &AfterSettlement, now: Timestamp) -> Option<AttemptCells> {
+pub(crate) fn of_after(
+    settlement: &AfterSettlement,
+    when: (Mode, Timestamp),
+) -> Option<AttemptCells> {
     let (outcome, reason) = match &settlement.end {
         AfterEnd::Done => ("done", None),
         AfterEnd::Retry(reason, _) => ("retry", Some(reason)),
@@ -119,7 +130,7 @@ pub(crate) fn of_after(settlement: &AfterSettlement, now: Timestamp) -> Option<A
         AfterEnd::Hold(..) => return None,
     };
     let ended = Ended { step: "after", outcome, reason, run: settlement.run.as_ref() };
-    Some(cells(&settlement.lease, &ended, &settlement.spent, now))
+    Some(cells(&settlement.lease, &ended, &settlement.spent, when))
 }
 
 struct Ended<'a> {
@@ -129,7 +140,12 @@ struct Ended<'a> {
     run: Option<&'a RunRecord>,
 }
 
-fn cells(lease: &Lease, ended: &Ended<'_>, spent: &Spent, now: Timestamp) -> AttemptCells {
+fn cells(
+    lease: &Lease,
+    ended: &Ended<'_>,
+    spent: &Spent,
+    (mode, now): (Mode, Timestamp),
+) -> AttemptCells {
     let run = ended.run;
     [
         lease.id.as_str().into(),
@@ -146,6 +162,11 @@ fn cells(lease: &Lease, ended: &Ended<'_>, spent: &Spent, now: Timestamp) -> Att
         run.map(|run| run.fuel).into(),
         spent.phases.as_str().into(),
         spent.inputs.as_deref().into(),
+        match mode {
+            Mode::Live => "live",
+            Mode::Replay => "replay",
+        }
+        .into(),
     ]
 }
 
@@ -181,13 +202,10 @@ pub(crate) const COLUMNS: &str = "t.attempt, t.step, t.at_ms, t.duration_us, t.o
 /// An attempt is told once; telling it twice would be a mistake that must not undo a decision.
 const INSERT: Statement = Statement {
     columns: "row_id, attempt, step, at_ms, duration_us, outcome, reason_code, reason_text, \
-              plugin, plugin_version, component, fuel, phases, inputs",
+              plugin, plugin_version, component, fuel, phases, inputs, mode",
     text: "insert into attempts (notification_id, attempt, step, at_ms, duration_us, outcome, \
            reason_code, reason_text, plugin, plugin_version, component, fuel, phases, inputs, mode) \
-           select v.row_id, v.attempt, v.step, v.at_ms, v.duration_us, v.outcome, v.reason_code, \
-           v.reason_text, v.plugin, v.plugin_version, v.component, v.fuel, v.phases, \
-           v.inputs, case when t.replayed_at_ms is null then 'live' else 'replay' end \
-           from v join inbox t on t.id = v.row_id where true \
+           select v.* from v where v.row_id is not null \
            on conflict (notification_id, attempt, step) do nothing",
     suffix: "",
 };

@@ -4,6 +4,8 @@
 //! size. A null joins nothing and updates nothing; inserts leave such rows out by a `where`.
 
 use std::cell::Cell as Counter;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use crate::sql::{At, Connection, Row, query};
 
@@ -83,7 +85,7 @@ impl From<Option<&[u8]>> for Cell {
 }
 
 /// The text around a `values` list, which is called `v` in it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Statement {
     /// Names of the columns of `v`, separated by commas.
     pub(crate) columns: &'static str,
@@ -103,7 +105,7 @@ pub(crate) async fn fetch<const WIDTH: usize>(
     statement: Statement,
     rows: &[[Cell; WIDTH]],
 ) -> Result<Vec<Row>, sqlx::Error> {
-    let Statement { columns, text, suffix } = statement;
+    let Statement { columns, text, .. } = statement;
     let mut found = Vec::new();
     if rows.is_empty() {
         return Ok(found);
@@ -115,8 +117,7 @@ pub(crate) async fn fetch<const WIDTH: usize>(
     }
     for chunk in rows.chunks(rows_max(WIDTH)) {
         let size = chunk.len().next_power_of_two();
-        let list = placeholders(Marks::of(connection), size, WIDTH);
-        let mut query = query(format!("with v({columns}) as (values {list}) {text}{suffix}"));
+        let mut query = query(written((Marks::of(connection), size, WIDTH), statement));
         let padding = chunk.first().map(|row| row.each_ref().map(Cell::null_like));
         let missing = size.saturating_sub(chunk.len());
         for row in chunk.iter().chain(std::iter::repeat_n(&padding, missing).flatten()) {
@@ -130,8 +131,24 @@ pub(crate) async fn fetch<const WIDTH: usize>(
     Ok(found)
 }
 
+/// The text of a statement about a list of so many rows and columns, written once: that of a large
+/// list takes as long to write as some of its rows take to be stored.
+fn written((marks, rows, width): (Marks, usize, usize), statement: Statement) -> Arc<str> {
+    type Texts = HashMap<(Marks, usize, Statement), Arc<str>>;
+    static TEXTS: LazyLock<RwLock<Texts>> = LazyLock::new(RwLock::default);
+    let key = (marks, rows, statement);
+    if let Some(text) = TEXTS.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return Arc::clone(text);
+    }
+    let Statement { columns, text, suffix } = statement;
+    let list = placeholders(marks, rows, width);
+    let text: Arc<str> = format!("with v({columns}) as (values {list}) {text}{suffix}").into();
+    TEXTS.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&text));
+    text
+}
+
 /// How the values of a list are marked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Marks {
     /// `$1`.
     Numbered,

@@ -152,25 +152,34 @@ impl HistoryEntry {
     }
 }
 
+/// Everything that [`HistoryEntry::read`] reads.
+macro_rules! entry {
+    () => {
+        "id, business, order_no, notification_id, meaning_key, effect, from_state, to_state, \
+         version, event_type, channel, plugin, plugin_version, component, attempt, fuel, at_ms, \
+         events"
+    };
+}
+
 /// Business, order number and meaning key.
 pub(crate) type Meaning = (String, String, String);
 
-/// Which of these meanings have had their effect.
-pub(crate) async fn advanced(
-    connection: &mut Connection,
-    meanings: impl Iterator<Item = &Meaning>,
-) -> Result<Vec<Meaning>, sqlx::Error> {
-    let rows: Vec<[Cell; 3]> = meanings
-        .map(|(business, order_no, key)| {
-            [business.as_str().into(), order_no.as_str().into(), key.as_str().into()]
-        })
-        .collect();
-    let found = fetch(connection, ADVANCED, &rows).await?;
-    let read = |row: &Row| {
-        Ok((row.try_get("business")?, row.try_get("order_no")?, row.try_get("meaning_key")?))
+/// Whether the meaning of a row of the inbox has had its effect, as a column: 1 or 0. Takes what
+/// the row is called.
+macro_rules! is_used {
+    ($row:literal) => {
+        concat!(
+            "case when exists (select 1 from history u where u.business = ",
+            $row,
+            ".business and u.order_no = coalesce(",
+            $row,
+            ".subject, '') and u.meaning_key = ",
+            $row,
+            ".meaning_key and u.effect <> 'none') then cast(1 as bigint) else cast(0 as bigint) end"
+        )
     };
-    found.iter().map(read).collect()
 }
+pub(crate) use is_used;
 
 /// Adds entries. A meaning that had its effect already fails the statement.
 pub(crate) async fn insert(
@@ -209,27 +218,20 @@ pub(crate) async fn of_order(
     business: &str,
     order_no: &str,
 ) -> Result<Vec<HistoryEntry>, StoreError> {
-    let rows = query(
-        "select id, business, order_no, notification_id, meaning_key, effect, from_state, \
-         to_state, version, event_type, channel, plugin, plugin_version, component, attempt, \
-         fuel, at_ms, events from history where business = $1 and order_no = $2 \
-         order by version, at_ms, id limit $3",
-    )
-    .bind(business)
-    .bind(order_no)
-    .bind(HISTORY_MAX)
-    .fetch_all(pool)
-    .await?;
+    let look = query(STORY).bind(business).bind(order_no).bind(HISTORY_MAX);
+    let rows = look.fetch_all(pool).await?;
     rows.iter().map(HistoryEntry::read).collect()
 }
 
-const ADVANCED: Statement = Statement {
-    columns: "business, order_no, meaning_key",
-    text: "select t.business, t.order_no, t.meaning_key from v \
-           join history t on t.business = v.business and t.order_no = v.order_no \
-           and t.meaning_key = v.meaning_key where t.effect <> 'none'",
-    suffix: "",
-};
+/// The entries of an order are in two indexes.
+pub(crate) const STORY: &str = concat!(
+    "select ",
+    entry!(),
+    " from history where business = $1 and order_no = $2 and effect <> 'none' union all select ",
+    entry!(),
+    " from history where business = $1 and order_no = $2 and effect = 'none' \
+     order by version, at_ms, id limit $3",
+);
 
 const COMMITTED: Statement = Statement {
     columns: "entry_id",

@@ -21,7 +21,11 @@ pub(crate) mod open;
 
 mod sweep;
 
+#[cfg(test)]
+pub(crate) use claim::HEARD;
 pub use sweep::SweepInquiries;
+#[cfg(test)]
+pub(crate) use sweep::{SILENT, SILENT_OTHER};
 
 /// What is asked, and whom.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,7 +8,7 @@ use crate::batch::{self, Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::documents::{Document, DocumentKey, ORDERS, find_each};
 use crate::error::{Fault, StoreError};
-use crate::history::{Committed, Meaning, advanced, committed};
+use crate::history::{Committed, committed, is_used};
 use crate::inbox::{InboxState, StoredNotification, columns};
 use crate::order::NAMES;
 use crate::plain::{SetAside, UNREADABLE};
@@ -123,7 +123,13 @@ pub(crate) async fn run(
     for row in fetch(connection, LEASE, &rows).await? {
         let owner: String = row.try_get("lease_owner")?;
         match StoredNotification::read(&row) {
-            Ok(stored) => drop(leased.insert(stored.id.clone(), (stored, owner))),
+            Ok(stored) => {
+                let meaning = match row.try_get::<i64, _>("used")? {
+                    0 => MeaningUse::Fresh,
+                    _ => MeaningUse::Used,
+                };
+                leased.insert(stored.id.clone(), (stored, owner, meaning));
+            }
             Err(error) => handed.set_aside.push(SetAside {
                 id: row.try_get("id")?,
                 attempt: row.try_get("attempts")?,
@@ -131,13 +137,14 @@ pub(crate) async fn run(
             }),
         }
     }
-    let known = known(connection, leased.values().map(|(stored, _)| stored)).await?;
+    let known = known(connection, leased.values().map(|(stored, ..)| stored)).await?;
     for (id, place) in owners {
-        let (Some((stored, owner)), Some(list)) = (leased.remove(id), handed.jobs.get_mut(place))
+        let (Some((stored, owner, meaning)), Some(list)) =
+            (leased.remove(id), handed.jobs.get_mut(place))
         else {
             continue;
         };
-        match known.job(stored, owner) {
+        match known.job(stored, owner, meaning) {
             Ok(job) => list.push(*job),
             Err(set_aside) => handed.set_aside.push(set_aside),
         }
@@ -217,10 +224,9 @@ fn deal<'a>(candidates: &'a [String], claims: &[Claim]) -> Vec<(&'a str, usize)>
     candidates.iter().map(String::as_str).zip(places).collect()
 }
 
-/// The orders, meanings and commits of leased notifications.
+/// The orders and commits of leased notifications.
 struct Known {
     documents: BTreeMap<DocumentKey, Result<Document, StoreError>>,
-    meanings: HashSet<Meaning>,
     commits: HashMap<String, Committed>,
 }
 
@@ -229,23 +235,26 @@ async fn known(
     leased: impl Iterator<Item = &StoredNotification>,
 ) -> Result<Known, Fault> {
     let mut keys = BTreeSet::new();
-    let (mut meanings, mut entries) = (BTreeSet::new(), BTreeSet::new());
+    let mut entries = BTreeSet::new();
     for stored in leased {
-        meanings.insert(meaning(stored));
         entries.extend(stored.history_id.clone().filter(|_| stored.state == InboxState::After));
         if let Some(subject) = &stored.subject {
             keys.insert((stored.business.clone(), ORDERS.to_owned(), subject.clone()));
         }
     }
     let documents = find_each(connection, keys.iter()).await?.into_iter().collect();
-    let meanings = advanced(connection, meanings.iter()).await?.into_iter().collect();
     let commits = committed(connection, entries.iter()).await?;
-    Ok(Known { documents, meanings, commits })
+    Ok(Known { documents, commits })
 }
 
 impl Known {
     /// Everything that a worker needs; not for an order that cannot be read.
-    fn job(&self, stored: StoredNotification, owner: String) -> Result<Box<Job>, SetAside> {
+    fn job(
+        &self,
+        stored: StoredNotification,
+        owner: String,
+        meaning: MeaningUse,
+    ) -> Result<Box<Job>, SetAside> {
         let order = stored.subject.as_ref().and_then(|subject| {
             let key = (stored.business.clone(), ORDERS.to_owned(), subject.clone());
             self.documents.get(&key).cloned()
@@ -255,7 +264,6 @@ impl Known {
             attempt: stored.attempts,
             problem: format!("its order: {error}"),
         })?;
-        let used = self.meanings.contains(&meaning(&stored));
         let lease = Lease {
             id: stored.id.clone(),
             owner,
@@ -263,15 +271,9 @@ impl Known {
             business: stored.business.clone(),
             subject: stored.subject.clone(),
         };
-        let meaning = if used { MeaningUse::Used } else { MeaningUse::Fresh };
         let committed = stored.history_id.as_ref().and_then(|id| self.commits.get(id).cloned());
         Ok(Box::new(Job { lease, stored, subject, meaning, committed }))
     }
-}
-
-fn meaning(stored: &StoredNotification) -> Meaning {
-    let subject = stored.subject.clone().unwrap_or_default();
-    (stored.business.clone(), subject, stored.notification.meaning_key.clone())
 }
 
 impl ClaimRequest {
@@ -320,7 +322,10 @@ const LEASE: Statement = Statement {
              and e.subject = inbox.subject and e.id <> inbox.id \
              and e.leased_until_ms > v.now_ms) \
          returning ",
-        columns!()
+        columns!(),
+        ", ",
+        is_used!("inbox"),
+        " as used"
     ),
     suffix: "",
 };

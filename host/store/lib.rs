@@ -62,6 +62,8 @@ mod reading;
 mod history;
 
 mod outbox;
+#[cfg(test)]
+mod plans;
 
 mod sinks;
 

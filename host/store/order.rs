@@ -60,17 +60,13 @@ pub(crate) async fn view(
 }
 
 async fn aliases(pool: &Pool, business: &str, order_no: &str) -> Result<Vec<String>, StoreError> {
-    let rows = query(
-        "select alias from order_aliases where business = $1 and order_no = $2 \
-         and alias <> order_no order by alias limit $3",
-    )
-    .bind(business)
-    .bind(order_no)
-    .bind(i64::try_from(ALIASES_MAX).unwrap_or(i64::MAX))
-    .fetch_all(pool)
-    .await?;
+    let most = i64::try_from(ALIASES_MAX).unwrap_or(i64::MAX);
+    let rows = query(OTHER_NAMES).bind(business).bind(order_no).bind(most).fetch_all(pool).await?;
     Ok(rows.iter().map(|row| row.try_get("alias")).collect::<Result<_, _>>()?)
 }
+
+pub(crate) const OTHER_NAMES: &str = "select alias from order_aliases where business = $1 \
+    and order_no = $2 and alias <> order_no order by alias limit $3";
 
 /// Names and the orders they lead to, in the order in which everybody locks them.
 pub(crate) const NAMES: Statement = Statement {

@@ -10,13 +10,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use callgate_core::outcome::Outcome;
 use callgate_core::time::Timestamp;
 
-use crate::attempt;
+use crate::attempt::{self, Mode};
 use crate::batch::{Cell, Statement, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::documents::{self, DocumentKey, ORDERS};
 use crate::ending::{LeaseEnd, RowChange};
 use crate::error::{Blame, Fault, StoreError};
-use crate::history::{self, HistoryEntry};
+use crate::history::{self, HistoryEntry, is_used};
 use crate::inbox::InboxState;
 use crate::lease::Lease;
 use crate::order::NAMES;
@@ -25,7 +25,7 @@ use crate::settlement::{
     AfterEnd, AfterSettlement, Budget, DocumentRead, Settled, Settlement, Settling, SubjectSeen,
 };
 use crate::sql::{Connection, Row};
-use crate::verdict::{Held, Known, LeasedRow, Writes, decide};
+use crate::verdict::{Held, Known, LeasedRow, Writes, decide, meaning};
 
 /// An end of a last phase on its way.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ pub(crate) async fn run(
     verdicts.woken = !waiting.is_empty();
     verdicts.events = writes.events;
     finish(connection, finishing, &known, &mut verdicts).await?;
-    attempt::insert(connection, &attempts(group, finishing, &verdicts)).await?;
+    attempt::insert(connection, &attempts(group, finishing, &known, &verdicts)).await?;
     Ok(verdicts)
 }
 
@@ -87,14 +87,23 @@ pub(crate) async fn run(
 fn attempts(
     group: &[&Settling],
     finishing: &[Finishing],
+    known: &Known,
     verdicts: &Verdicts,
 ) -> Vec<attempt::AttemptCells> {
+    let mode = |lease: &Lease| match known.rows.get(&lease.id) {
+        Some(row) if row.replayed => Mode::Replay,
+        Some(_) | None => Mode::Live,
+    };
     let runs = group.iter().zip(&verdicts.settles).filter_map(|(settling, verdict)| {
-        attempt::of_run(&settling.settlement, verdict.as_ref().ok()?, settling.now)
+        let (settlement, now) = (&settling.settlement, settling.now);
+        attempt::of_run(settlement, verdict.as_ref().ok()?, (mode(&settlement.lease), now))
     });
     let lasts = finishing.iter().zip(&verdicts.finishes);
     let lasts = lasts.filter(|(_, verdict)| matches!(verdict, Ok(Settled::Done { .. })));
-    runs.chain(lasts.filter_map(|(end, _)| attempt::of_after(&end.settlement, end.now))).collect()
+    let of_after = |(end, _): (&Finishing, _)| {
+        attempt::of_after(&end.settlement, (mode(&end.settlement.lease), end.now))
+    };
+    runs.chain(lasts.filter_map(of_after)).collect()
 }
 
 /// Ends last phases.
@@ -198,22 +207,17 @@ async fn look(
     let update = dialect.lock(Lock::Update);
     let rows: Vec<[Cell; 1]> = ids.into_iter().map(|id| [id.into()]).collect();
     for row in fetch(connection, Statement { suffix: update, ..ROWS }, &rows).await? {
-        known.rows.insert(row.try_get("id")?, leased_row(&row)?);
+        let leased = leased_row(&row)?;
+        if row.try_get::<i64, _>("used")? > 0 {
+            known.meanings.insert(meaning(&leased));
+        }
+        known.rows.insert(row.try_get("id")?, leased);
     }
     for found in documents::find(connection, update, keys.iter()).await? {
         let state = found.state.map(String::from).unwrap_or_default();
         let held = Held { version: found.version, state };
         known.documents.insert((found.business, found.collection, found.key), held);
     }
-    let meanings: BTreeSet<_> = known
-        .rows
-        .values()
-        .map(|row| {
-            let subject = row.subject.clone().unwrap_or_default();
-            (row.business.clone(), subject, row.meaning_key.clone())
-        })
-        .collect();
-    known.meanings.extend(history::advanced(connection, meanings.iter()).await?);
     Ok(known)
 }
 
@@ -245,13 +249,14 @@ fn leased_row(row: &Row) -> Result<LeasedRow, sqlx::Error> {
         state: row.try_get("state")?,
         owner: row.try_get("lease_owner")?,
         attempts: row.try_get("attempts")?,
-        put_off: row.try_get("put_off")?,
+        put_off: row.try_get::<i64, _>("put_off")? > 0,
+        replayed: row.try_get::<Option<i64>, _>("replayed_at_ms")?.is_some(),
     })
 }
 
 /// The orders of which something was put off, by business and number.
 fn waiting(known: &Known) -> BTreeSet<(String, String)> {
-    let put_off = known.rows.values().filter(|row| row.put_off > 0);
+    let put_off = known.rows.values().filter(|row| row.put_off);
     put_off.filter_map(|row| Some((row.business.clone(), row.subject.clone()?))).collect()
 }
 
@@ -333,14 +338,19 @@ const WAKE: Statement = Statement {
     suffix: "",
 };
 
+/// With each row whether a processor put something of its order off, and whether its meaning had its
+/// effect. Another host that uses the meaning up between this look and the commit makes the commit
+/// fail: then everybody of the group is settled alone.
 const ROWS: Statement = Statement {
     columns: "id",
-    text: "select t.id, t.business, t.subject, t.channel, t.event_type, t.meaning_key, t.state, \
-           t.lease_owner, t.attempts, (select cast(count(*) as bigint) from inbox d \
-               where d.business = t.business and d.subject = t.subject \
-               and d.state = 'ready' and d.outcome = 'defer') as put_off \
-           from v join inbox t on t.id = v.id \
-           order by t.channel, t.delivery_key, t.part",
+    text: concat!(
+        "select t.id, t.business, t.subject, t.channel, t.event_type, t.meaning_key, t.state, \
+         t.lease_owner, t.attempts, t.replayed_at_ms, (select cast(count(*) as bigint) from ( \
+             select d.id from inbox d where d.business = t.business and d.subject = t.subject \
+             and d.state = 'ready' and d.outcome = 'defer' limit 1) p) as put_off, ",
+        is_used!("t"),
+        " as used from v join inbox t on t.id = v.id order by t.channel, t.delivery_key, t.part"
+    ),
     suffix: "",
 };
 

@@ -4,7 +4,7 @@
 //! is hot on SQLite, its one writer and the documents that runs read, is asked in place
 //! ([`crate::lite`]): a statement is a call of a function there, not a message to another thread.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use sqlx::any::AnyRow;
 use sqlx::pool::PoolConnection;
@@ -150,12 +150,49 @@ impl<'c> From<&'c Pool> for At<'c> {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Query {
-    sql: Cow<'static, str>,
+    sql: Text,
     cells: Vec<Cell>,
 }
 
+/// The text of a statement.
+#[derive(Debug)]
+pub(crate) enum Text {
+    Fixed(&'static str),
+    Written(String),
+    /// One that is used again and again.
+    Kept(Arc<str>),
+}
+
+impl AsRef<str> for Text {
+    fn as_ref(&self) -> &str {
+        match self {
+            Self::Fixed(text) => text,
+            Self::Written(text) => text,
+            Self::Kept(text) => text,
+        }
+    }
+}
+
+impl From<&'static str> for Text {
+    fn from(text: &'static str) -> Self {
+        Self::Fixed(text)
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self::Written(text)
+    }
+}
+
+impl From<Arc<str>> for Text {
+    fn from(text: Arc<str>) -> Self {
+        Self::Kept(text)
+    }
+}
+
 /// A statement of this program: nothing of it came from outside.
-pub(crate) fn query(sql: impl Into<Cow<'static, str>>) -> Query {
+pub(crate) fn query(sql: impl Into<Text>) -> Query {
     Query { sql: sql.into(), cells: Vec::new() }
 }
 
@@ -174,7 +211,7 @@ impl Query {
         let found = match at.into() {
             At::Connection(Connection::Lite(lite)) => {
                 let mut rows = Vec::new();
-                lite.run(&self.sql, &self.cells, &mut rows)?;
+                lite.run(self.sql.as_ref(), &self.cells, &mut rows)?;
                 return Ok(rows);
             }
             At::Connection(Connection::Far(far)) => {
@@ -202,7 +239,7 @@ impl Query {
     pub(crate) async fn execute<'c>(self, at: impl Into<At<'c>>) -> Result<u64, sqlx::Error> {
         let done = match at.into() {
             At::Connection(Connection::Lite(lite)) => {
-                return lite.run(&self.sql, &self.cells, &mut Vec::new());
+                return lite.run(self.sql.as_ref(), &self.cells, &mut Vec::new());
             }
             At::Connection(Connection::Far(far)) => {
                 self.far().execute(&mut *far.connection).await?
@@ -214,8 +251,9 @@ impl Query {
 
     fn far(self) -> sqlx::query::Query<'static, Any, sqlx::any::AnyArguments> {
         let query = match self.sql {
-            Cow::Borrowed(sql) => sqlx::query::<Any>(sql),
-            Cow::Owned(sql) => sqlx::query::<Any>(AssertSqlSafe(sql)),
+            Text::Fixed(sql) => sqlx::query::<Any>(sql),
+            Text::Written(sql) => sqlx::query::<Any>(AssertSqlSafe(sql)),
+            Text::Kept(sql) => sqlx::query::<Any>(AssertSqlSafe(sql)),
         };
         self.cells.into_iter().fold(query, |query, cell| match cell {
             Cell::Text(text) => query.bind(text),

@@ -47,8 +47,10 @@ pub(crate) struct LeasedRow {
     pub(crate) state: String,
     pub(crate) owner: Option<String>,
     pub(crate) attempts: i64,
-    /// How many notifications of the same order a processor put off.
-    pub(crate) put_off: i64,
+    /// Whether a processor put off notifications of the same order.
+    pub(crate) put_off: bool,
+    /// Whether an operator had it run again.
+    pub(crate) replayed: bool,
 }
 
 /// A document, as it is now.
@@ -260,7 +262,7 @@ fn held_order<'a>(known: &'a Known, row: &LeasedRow) -> Option<&'a Held> {
     order_key(row).and_then(|key| known.documents.get(&key))
 }
 
-fn meaning(row: &LeasedRow) -> Meaning {
+pub(crate) fn meaning(row: &LeasedRow) -> Meaning {
     (row.business.clone(), row.subject.clone().unwrap_or_default(), row.meaning_key.clone())
 }
 

@@ -55,8 +55,8 @@ impl Writer {
             Dialect::Sqlite => {
                 let none =
                     |error| StoreError::Unavailable { source: Arc::new(sqlx::Error::Io(error)) };
-                let runtime =
-                    tokio::runtime::Builder::new_current_thread().build().map_err(none)?;
+                let mut runtime = tokio::runtime::Builder::new_current_thread();
+                let runtime = runtime.enable_time().build().map_err(none)?;
                 let thread = std::thread::Builder::new().name("store-writer".to_owned());
                 thread.spawn(move || runtime.block_on(work)).map_err(none)?;
             }

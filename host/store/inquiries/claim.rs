@@ -279,10 +279,11 @@ const LEASE_NOW: Statement = Statement {
 
 /// Whether an order was heard of so that its gateway need not be asked: it moved, or what was told
 /// settles the question and only waits for its run or a person. That one payment of several was
-/// closed says nothing of the others.
-const HEARD: &str = "case when t.refund_no = '' then \
+/// closed says nothing of the others. That an effect is none or not is said twice, because an index
+/// holds the latter alone.
+pub(crate) const HEARD: &str = "case when t.refund_no = '' then \
      exists (select 1 from history h where h.business = t.business \
-         and h.order_no = t.order_no and h.effect = 'moved') \
+         and h.order_no = t.order_no and h.effect <> 'none' and h.effect = 'moved') \
      or exists (select 1 from inbox n where n.business = t.business and n.subject = t.order_no \
          and (n.event_type in ('payment.succeeded', 'payment.finished', 'payment.refunded') \
              or (n.event_type = 'payment.closed' and n.channel = t.channel \

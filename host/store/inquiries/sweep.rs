@@ -184,7 +184,9 @@ async fn questions(
         orders.iter().map(|order| [business.as_str().into(), order.key.as_str().into()]).collect();
     let mut found = Vec::new();
     let mut connection = pool.acquire().await?;
-    for row in fetch(&mut connection, SILENT, &rows).await? {
+    let mut silent = fetch(&mut connection, SILENT, &rows).await?;
+    silent.extend(fetch(&mut connection, SILENT_OTHER, &rows).await?);
+    for row in silent {
         let (order_no, number): (String, String) =
             (row.try_get("order_no")?, row.try_get("alias")?);
         let Some(order) = orders.iter().find(|order| order.key == order_no) else { continue };
@@ -204,12 +206,30 @@ async fn questions(
     Ok(found)
 }
 
-/// The names of orders that never moved.
-const SILENT: Statement = Statement {
+/// The names of orders that never moved, by which of them are meant. That an effect is not none is
+/// said beside what it is, because an index holds those alone.
+macro_rules! silent {
+    ($names:literal) => {
+        concat!(
+            "select t.order_no, t.alias from v join order_aliases t on t.business = v.business ",
+            $names,
+            " where not exists (select 1 from history h where h.business = v.business \
+              and h.order_no = v.order_no and h.effect <> 'none' and h.effect = 'moved')"
+        )
+    };
+}
+
+/// By their own numbers.
+pub(crate) const SILENT: Statement = Statement {
     columns: "business, order_no",
-    text: "select t.order_no, t.alias from v join order_aliases t on t.business = v.business \
-           and t.order_no = v.order_no where not exists (select 1 from history h \
-           where h.business = v.business and h.order_no = v.order_no and h.effect = 'moved')",
+    text: silent!("and t.alias = v.order_no and t.order_no = v.order_no"),
+    suffix: "",
+};
+
+/// By their other names.
+pub(crate) const SILENT_OTHER: Statement = Statement {
+    columns: "business, order_no",
+    text: silent!("and t.order_no = v.order_no and t.alias <> t.order_no"),
     suffix: "",
 };
 

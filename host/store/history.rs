@@ -165,17 +165,18 @@ macro_rules! entry {
 pub(crate) type Meaning = (String, String, String);
 
 /// Whether the meaning of a row of the inbox has had its effect, as a column: 1 or 0. Takes what
-/// the row is called.
+/// the row is called. No `exists`: PostgreSQL would read the whole history into a table in memory
+/// where it thinks that many rows are asked about.
 macro_rules! is_used {
     ($row:literal) => {
         concat!(
-            "case when exists (select 1 from history u where u.business = ",
+            "coalesce((select cast(1 as bigint) from history u where u.business = ",
             $row,
             ".business and u.order_no = coalesce(",
             $row,
             ".subject, '') and u.meaning_key = ",
             $row,
-            ".meaning_key and u.effect <> 'none') then cast(1 as bigint) else cast(0 as bigint) end"
+            ".meaning_key and u.effect <> 'none' limit 1), cast(0 as bigint))"
         )
     };
 }

@@ -53,7 +53,7 @@ pub(crate) async fn in_line<T>(house: &House, asking: impl Future<Output = T>) -
     let lock = if url.starts_with("sqlite") {
         "begin immediate"
     } else {
-        "begin; lock table inbox in access exclusive mode"
+        "begin; lock table inbox, calls in access exclusive mode"
     };
     let mut other = AnyConnection::connect(url).await.unwrap();
     sqlx::raw_sql(lock).execute(&mut other).await.unwrap();

@@ -183,7 +183,7 @@ impl Sought<'_> {
 
 /// The sum keeps PostgreSQL from looking for neighbours in the index of what is open: those of one
 /// order are found by the order.
-const WAITING: &str = "select t.business, t.collection, t.key, t.version, t.state, t.body, \
+pub(crate) const WAITING: &str = "select t.business, t.collection, t.key, t.version, t.state, t.body, \
     t.amount_minor, t.currency, t.channel, t.created_at_ms, t.updated_at_ms \
     from order_aliases a join documents t on t.business = a.business \
     and t.collection = 'orders' and t.key = a.order_no \

@@ -1,6 +1,7 @@
 //! SQLite's plans: what is asked about one order is found by an index, also by one that holds only a
 //! part of its table. PostgreSQL's are read by a conformance story, from its log.
 
+use crate::direct::WAITING;
 use crate::history::STORY;
 use crate::inquiries::{HEARD, SILENT, SILENT_OTHER};
 use crate::order::OTHER_NAMES;
@@ -27,7 +28,7 @@ fn looks_up(text: &str, indexes: &[&str]) {
     let steps = plan(text);
     let tables = ["inbox", "outbox", "history", "order_aliases", "documents"];
     let scan = |step: &String| {
-        let letters = ["h", "i", "o", "t", "n"];
+        let letters = ["a", "e", "h", "i", "o", "t", "n"];
         let mut names = letters.iter().chain(&tables);
         names.any(|name| step.split(' ').take(2).eq(["SCAN", name]))
     };
@@ -44,6 +45,12 @@ fn an_order_is_looked_at_by_index() {
     let events = ["outbox_notification", "history_once", "history_idle", "inbox_subject"];
     looks_up(OF_ORDER, &events);
     looks_up(OTHER_NAMES, &["order_aliases_other"]);
+}
+
+#[test]
+fn an_order_that_waits_is_found_by_index() {
+    let indexes = ["sqlite_autoindex_order_aliases_1", "history_once", "inbox_subject"];
+    looks_up(WAITING, &indexes);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use callgate_trigger::channel::Channel;
 use serde_json::json;
 
 use crate::house::{House, keys, now, stage};
+use crate::reload::logged;
 
 const DECIDED: &str = "callgate_direct_total{business=\"PRODUCT_ORDER\",way=\"decided\"}";
 
@@ -77,7 +78,7 @@ async fn where_the_last_run_came_down_callbacks_are_stored_first() {
     let Some(house) = House::start_set(&["engine.direct.patience_ms=2000"]) else { return };
     house.kill();
     let house = house.kill_and_restart();
-    assert!(house.log().contains("the last run on this machine did not end well"));
+    logged(&house, "the last run on this machine did not end well").await;
     let stored = burst(3, 3);
     register(&house, &stored).await;
     post(&house, &stored).await;

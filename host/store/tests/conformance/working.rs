@@ -1,5 +1,6 @@
 //! Everything that a store does day by day, once around, on a database that was filled before.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use callgate_store::{
@@ -104,6 +105,8 @@ impl<'a> Worker<'a> {
         let asked = join_all(many.into_iter().map(|callback| store.accept(callback, now)));
         self.timed("accept 16 at once", asked).await;
         let request = ClaimRequest { limit: 16, owner: "w".to_owned(), lease_ms: 60_000 };
+        let next = Arc::new(self.new_message(17));
+        self.timed("foresee one", store.foresee(&next, &request, now)).await.unwrap();
         let jobs = self.timed("claim 16", store.claim(request, now)).await.unwrap();
         self.settle(&jobs).await;
         self.timed("look at an order", store.order(BUSINESS, "old-77")).await.unwrap();

@@ -25,12 +25,35 @@ use super::{Engine, convert};
 use crate::clock::Stopwatch;
 use crate::inbound::taking::{Taken, Taking};
 
+/// Where callbacks are decided before they are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Whenever {
+    /// Where the database is a file of this host: to look at an order costs less than the commits
+    /// that are saved. A server's round trips cost more.
+    Near,
+    /// Everywhere.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+impl Whenever {
+    fn with(self, store: &Store) -> bool {
+        match self {
+            Self::Near => store.is_near(),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
 /// When callbacks are decided before they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DirectSettings {
-    /// Whether any is.
-    pub enabled: bool,
+    /// With which databases.
+    pub when: Whenever,
     /// How long a callback waits for its processor before it is stored without it, in
     /// milliseconds.
     pub patience_ms: u32,
@@ -68,6 +91,8 @@ pub struct Direct(Arc<Rooms>);
 
 struct Rooms {
     engine: Engine,
+    /// Whether any callback is decided before it is stored.
+    wanted: bool,
     /// Callbacks on their way at once: as many as there are workers, beside them.
     places: Arc<Semaphore>,
     most: u32,
@@ -93,10 +118,11 @@ impl Direct {
     /// Takes callbacks in from `from` on; before that they are only stored.
     #[must_use]
     pub fn new(engine: Engine, from: Timestamp) -> Self {
+        let wanted = engine.settings.direct.when.with(&engine.store);
         let most = u32::try_from(engine.settings.workers.max(1)).unwrap_or(u32::MAX);
         let places = Arc::new(Semaphore::new(engine.settings.workers.max(1)));
         let resting = Mutex::default();
-        Self(Arc::new(Rooms { engine, places, most, from, resting }))
+        Self(Arc::new(Rooms { engine, wanted, places, most, from, resting }))
     }
 
     /// Ends when nothing is under way any more; from then on callbacks are only stored.
@@ -119,8 +145,8 @@ impl Direct {
 
     /// A place, if it is worth a try.
     fn place(&self, callback: &Callback, now: Timestamp) -> Option<OwnedSemaphorePermit> {
-        let Rooms { engine, places, from, resting, .. } = &*self.0;
-        if !engine.settings.direct.enabled || now < *from {
+        let Rooms { wanted, places, from, resting, .. } = &*self.0;
+        if !wanted || now < *from {
             return None;
         }
         let rests = resting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -288,7 +314,8 @@ pub async fn begin(
     settings: &DirectSettings,
     now: Timestamp,
 ) -> Result<Timestamp, StoreError> {
-    if !store.begin_run(&callgate_store::machine_name(), now).await? || !settings.enabled {
+    let came_down = store.begin_run(&callgate_store::machine_name(), now).await?;
+    if !came_down || !settings.when.with(store) {
         return Ok(now);
     }
     tracing::warn!(

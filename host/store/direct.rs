@@ -12,6 +12,7 @@ use callgate_core::notification::Notification;
 use callgate_core::time::Timestamp;
 
 use crate::accept::{Arrival, Callback, Receipt};
+use crate::dialect::Dialect;
 use crate::documents::Document;
 use crate::error::StoreError;
 use crate::group::Operation;
@@ -52,6 +53,12 @@ pub(crate) struct Arriving {
 }
 
 impl Store {
+    /// Whether the database is a file of this host: a look at it costs no round trip.
+    #[must_use]
+    pub fn is_near(&self) -> bool {
+        self.pools().dialect == Dialect::Sqlite
+    }
+
     /// Looks whether a callback can be decided before it is stored: it has one part, its order is
     /// registered, its meaning is fresh, and nothing else about the order is open. Writes nothing.
     ///

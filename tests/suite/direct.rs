@@ -7,8 +7,12 @@ use callgate_trigger::burst::Burst;
 use callgate_trigger::channel::Channel;
 use serde_json::json;
 
+use crate::cluster::Cluster;
+use crate::hosts::Host;
 use crate::house::{House, keys, now, stage};
+use crate::load::Load;
 use crate::reload::logged;
+use crate::together::reaches;
 
 const DECIDED: &str = "callgate_direct_total{business=\"PRODUCT_ORDER\",way=\"decided\"}";
 
@@ -92,4 +96,30 @@ async fn where_the_last_run_came_down_callbacks_are_stored_first() {
     register(&house, &decided).await;
     post(&house, &decided).await;
     assert_eq!(house.metric(DECIDED).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hosts_that_decide_before_they_store_agree_with_the_books() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    let flags = [
+        "engine.direct.when=always",
+        "engine.direct.calm_ms=0",
+        "engine.lease_ms=2000",
+        "engine.poll_ms=100",
+    ];
+    let load = Load::new(13, 2);
+    let mut hosts = Vec::new();
+    for place in 0..2 {
+        let Some(mut host) = Host::new(&url, &flags) else { return };
+        load.place(place, Some(host.start()));
+        hosts.push(host);
+    }
+    let posters = load.start(8);
+    reaches(&load, 150).await;
+    load.finish(posters).await;
+    assert!(load.hold_against(&url).await >= 20);
+    for host in &mut hosts {
+        assert!(host.stop(), "it ends well: {}", host.log());
+    }
 }

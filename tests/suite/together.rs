@@ -120,7 +120,7 @@ async fn execute(url: &str, sql: &'static str) {
 }
 
 /// Waits for so many more acknowledgements.
-async fn reaches(load: &Load, more: u64) {
+pub(crate) async fn reaches(load: &Load, more: u64) {
     let wanted = load.acknowledged().saturating_add(more);
     let watch = Stopwatch::start();
     while load.acknowledged() < wanted {

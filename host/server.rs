@@ -155,7 +155,7 @@ impl Server {
             }
         }
         self.direct.rest().await;
-        if let Err(error) = self.store.end_run(&callgate_store::machine_name()).await {
+        if let Err(error) = self.store.end_run().await {
             tracing::warn!(%error, "the next run will not know that this one ended well");
         }
         self.store.close().await;

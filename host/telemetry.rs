@@ -93,6 +93,11 @@ fn describe() {
          included."
     );
     describe_counter!(
+        "callgate_direct_total",
+        "Tries to decide callbacks before they are stored, by business and way (decided, overtaken \
+         by patience and stored first, unbegun within it)."
+    );
+    describe_counter!(
         "callgate_outcomes_total",
         "Decided notifications by business, outcome and reason code."
     );

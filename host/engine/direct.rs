@@ -60,9 +60,9 @@ pub struct DirectSettings {
     /// After one that waited in vain, those of the same business are stored first for so long, in
     /// milliseconds.
     pub rest_ms: u32,
-    /// Where the last run of this machine did not end well, all are stored first for so long
-    /// after the start, in milliseconds: attempts are counted in the store, and what brings a
-    /// host down must run out of them.
+    /// Where the last run did not end well, all are stored first for so long after the start, in
+    /// milliseconds: attempts are counted in the store, and what brings a host down must run out
+    /// of them.
     pub calm_ms: u32,
 }
 
@@ -305,7 +305,7 @@ fn stays_inside(engine: &Engine, job: &Job) -> bool {
     plugin.is_none_or(|plugin| plugin.grants().endpoints.is_empty())
 }
 
-/// When direct decisions may begin on this machine.
+/// When direct decisions may begin here.
 ///
 /// # Errors
 /// As the database fails.
@@ -314,14 +314,13 @@ pub async fn begin(
     settings: &DirectSettings,
     now: Timestamp,
 ) -> Result<Timestamp, StoreError> {
-    let came_down = store.begin_run(&callgate_store::machine_name(), now).await?;
-    if !came_down || !settings.when.with(store) {
+    if !settings.when.with(store) || !store.begin_run(now).await? {
         return Ok(now);
     }
     tracing::warn!(
         calm_ms = settings.calm_ms,
-        "the last run on this machine did not end well, or another one is under way: callbacks are \
-         stored before they are decided for a while"
+        "the last run did not end well, or another one is under way here: callbacks are stored \
+         before they are decided for a while"
     );
     Ok(now.plus_ms(settings.calm_ms.into()))
 }

@@ -53,7 +53,7 @@ async fn the_effect_stands_when_the_gateway_has_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn however_the_race_with_patience_ends_each_callback_is_run_once() {
+async fn however_the_race_with_patience_ends_each_order_is_paid_once() {
     let flags = ["engine.direct.patience_ms=1", "engine.direct.rest_ms=0", "engine.poll_ms=100"];
     let Some(house) = House::start_set(&flags) else { return };
     let burst = burst(2, 40);
@@ -82,7 +82,7 @@ async fn where_the_last_run_came_down_callbacks_are_stored_first() {
     let Some(house) = House::start_set(&["engine.direct.patience_ms=2000"]) else { return };
     house.kill();
     let house = house.kill_and_restart();
-    logged(&house, "the last run on this machine did not end well").await;
+    logged(&house, "the last run did not end well").await;
     let stored = burst(3, 3);
     register(&house, &stored).await;
     post(&house, &stored).await;

@@ -207,13 +207,15 @@ async fn hosts_heal_by_themselves_when_the_database_server_is_killed() {
     let Some(cluster) = Cluster::own() else { return };
     let Some(mut field) = Field::start(cluster.database().await, (seed(), 3)).await else { return };
     let mut draw = Draw::seeded(field.seed);
-    let posters = field.load.start(POSTERS);
+    let mut posters = field.load.start(POSTERS);
     let rounds = kills(5);
     for _ in 0..rounds {
         let wanted = field.load.acknowledged().saturating_add(draw.below(60).saturating_add(1));
         until(|| field.load.acknowledged() >= wanted, "callbacks are taken again").await;
         let declined = field.load.declined();
         tokio::task::block_in_place(|| cluster.kill());
+        // The others may all be registering orders, which they cannot now.
+        field.load.post_at_once(&mut posters);
         until(|| field.load.declined() > declined, "a gateway hears its failure answer").await;
         tokio::time::sleep(Duration::from_millis(draw.below(500))).await;
         tokio::task::block_in_place(|| cluster.restart());

@@ -91,11 +91,20 @@ impl Load {
             tasks.spawn(async move {
                 while !load.stop.load(Ordering::Relaxed) {
                     let index = load.next.fetch_add(1, Ordering::Relaxed);
-                    load.tell(index).await;
+                    // Every fifth order is registered only after its payment.
+                    load.tell(index, index.is_multiple_of(5)).await;
                 }
             });
         }
         tasks
+    }
+
+    /// One poster more, of one order that is registered only after its payment: its callbacks come
+    /// whatever the others wait for.
+    pub(crate) fn post_at_once(self: &Arc<Self>, posters: &mut tokio::task::JoinSet<()>) {
+        let load = Arc::clone(self);
+        let index = load.next.fetch_add(1, Ordering::Relaxed);
+        posters.spawn(async move { load.tell(index, true).await });
     }
 
     /// Takes no new orders, and tells those that were begun to their end.
@@ -120,8 +129,9 @@ impl Load {
         (Told { stage, purchase, notices }, draw)
     }
 
-    /// Registers an order and tells of its payment, as often as it takes.
-    async fn tell(&self, index: u32) {
+    /// Registers an order and tells of its payment, as often as it takes; the payment first where the
+    /// order is late.
+    async fn tell(&self, index: u32, late: bool) {
         let (told, mut draw) = self.story(index);
         let order_no = told.purchase.order_no.clone();
         let noted = Noted {
@@ -130,8 +140,6 @@ impl Load {
             acknowledged: 0,
         };
         self.books.lock().unwrap_or_else(PoisonError::into_inner).insert(order_no.clone(), noted);
-        // Every fifth order is registered only after its payment.
-        let late = index.is_multiple_of(5);
         if !late {
             self.register(&told, &mut draw).await;
         }

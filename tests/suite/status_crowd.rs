@@ -174,9 +174,7 @@ async fn crowd(seen: &Seen, orders: Vec<Paid>, post: impl AsyncFn(&Paid)) {
         "{CLIENTS} clients came in {came:?}, {before} KiB before and {during} KiB with them; \
          {ORDERS} changes told in {told:?}, {woken} woken, {looks} looks"
     );
-    // One whose first look came after the change has nothing to wait for.
-    let clients = u64::try_from(CLIENTS).expect("a count");
-    assert!(woken <= clients && woken > clients / 2, "each is woken once: {woken}");
+    assert_eq!(woken, u64::try_from(CLIENTS).expect("a count"), "each is woken once");
     let growth = during.saturating_sub(before);
     assert!(growth < CLIENT_KIB_MAX.saturating_mul(woken), "{growth} KiB");
     drop(groups);

@@ -223,6 +223,7 @@ impl Desk {
             self.waiting.tell(told.standing.clone());
             // What somebody else was told may be newer; never older.
             let told = seat.look().unwrap_or_else(|| Arc::new(told));
+            seat.settle();
             return Ok((seat, told));
         }
     }

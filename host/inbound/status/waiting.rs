@@ -81,8 +81,7 @@ impl Waiting {
         book.tokens.insert(pass.mark, with_token.saturating_add(1));
         book.seats = book.seats.saturating_add(1);
         drop(book);
-        metrics::gauge!("callgate_status_waiting").increment(1.0);
-        Ok(Seat { waiting: self.clone(), name, pass, told })
+        Ok(Seat { waiting: self.clone(), name, pass, told, settled: false })
     }
 
     fn leave(&self, seat: &Seat) {
@@ -102,7 +101,9 @@ impl Waiting {
         book.seats = book.seats.saturating_sub(1);
         shrink(&mut book);
         drop(book);
-        metrics::gauge!("callgate_status_waiting").decrement(1.0);
+        if seat.settled {
+            metrics::gauge!("callgate_status_waiting").decrement(1.0);
+        }
     }
 
     /// Tells everybody who waits for this order, unless they know it already.
@@ -154,9 +155,19 @@ pub(super) struct Seat {
     name: Arc<Name>,
     pass: Pass,
     told: watch::Receiver<Option<Arc<Told>>>,
+    /// Whether it has looked, and counts as one who waits.
+    settled: bool,
 }
 
 impl Seat {
+    /// Counts as one who waits from now on: what is told from here on wakes.
+    pub(super) fn settle(&mut self) {
+        if !self.settled {
+            self.settled = true;
+            metrics::gauge!("callgate_status_waiting").increment(1.0);
+        }
+    }
+
     /// What was told last; what comes later wakes.
     pub(super) fn look(&mut self) -> Option<Arc<Told>> {
         self.told.borrow_and_update().clone()

@@ -123,10 +123,18 @@ pub(crate) async fn a_decision_that_does_not_hold_leaves_the_callback_ready(hous
     register(&store, "o1").await;
     let one = foresee(&store, &Arc::new(payment("d1", "o1", "t1")), 1).await.unwrap();
     let two = foresee(&store, &Arc::new(payment("d2", "o1", "t2")), 1).await.unwrap();
+    let mut bell = store.work_bell();
+    bell.listen();
     assert_eq!(arrive(&store, one, 2).await.settled, done("TO_BE_DELIVERED", 2, 1));
+    tokio::select! {
+        biased;
+        () = bell.rung() => panic!("nothing is left to work on"),
+        () = std::future::ready(()) => {}
+    }
     let late = arrive(&store, two, 3).await;
     assert!(new(&late));
     assert_eq!(late.settled, Settled::Conflict);
+    bell.rung().await;
     let job = claim_one(&store, "w", 4).await;
     assert_eq!((job.stored.delivery_key.as_str(), job.lease.attempt()), ("d2", 2));
     let keep = settlement(&job, Outcome::Keep(reason("plugin.ignored")));
@@ -176,9 +184,8 @@ pub(crate) async fn a_decision_that_takes_long_follows_its_callback(house: &Hous
 
 pub(crate) async fn a_run_that_did_not_end_is_known_at_the_next(house: &House) {
     let store = house.open().await;
-    assert!(!store.begin_run("m1", at(1)).await.unwrap());
-    assert!(!store.begin_run("m2", at(1)).await.unwrap(), "another machine");
-    assert!(store.begin_run("m1", at(2)).await.unwrap(), "it came down");
-    store.end_run("m1").await.unwrap();
-    assert!(!store.begin_run("m1", at(3)).await.unwrap(), "it ended well");
+    assert!(!store.begin_run(at(1)).await.unwrap());
+    assert!(store.begin_run(at(2)).await.unwrap(), "it came down");
+    store.end_run().await.unwrap();
+    assert!(!store.begin_run(at(3)).await.unwrap(), "it ended well");
 }

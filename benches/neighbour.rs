@@ -77,7 +77,7 @@ impl Stream {
         let mut registering = JoinSet::new();
         for number in 0..count {
             let mut draw = Draw::branch(seed, number);
-            let purchase = self.stage.purchase(&mut draw).numbered(number);
+            let purchase = self.stage.purchase(&mut draw).numbered(number.into());
             let order = self.stage.order(&purchase);
             let state = self.begins.unwrap_or(order.state);
             let body =

@@ -119,14 +119,7 @@ fn describe() {
     describe_status();
     describe_keys();
     describe_calls();
-    describe_counter!(
-        "callgate_retention_rows_total",
-        "Rows that retention copied to files, emptied and forgot, by act."
-    );
-    describe_histogram!(
-        "callgate_retention_step_seconds",
-        "Duration of retention's steps by act, waiting for the writer included."
-    );
+    describe_retention();
     describe_counter!(
         "callgate_store_contradictions_total",
         "Messages with a known delivery key that say something else than the first, by channel."
@@ -143,6 +136,20 @@ fn describe() {
     describe_listeners();
     describe_bulkheads();
     describe_alerts();
+}
+
+/// What is moved away when it is old.
+fn describe_retention() {
+    use metrics::{describe_counter, describe_histogram};
+
+    describe_counter!(
+        "callgate_retention_rows_total",
+        "Rows that retention copied to files, emptied and forgot, by act."
+    );
+    describe_histogram!(
+        "callgate_retention_step_seconds",
+        "Duration of retention's steps by act, waiting for the writer included."
+    );
 }
 
 /// Front ends that wait.

@@ -69,7 +69,10 @@ impl Burst {
 
     fn told(&self, index: u32) -> (Purchase, Notice) {
         let mut draw = Draw::branch(self.seed, index);
-        let purchase = self.stage.purchase(&mut draw).numbered(index);
+        // Others who begin somewhere else make no doubles of these in the same database.
+        let first = Draw::seeded(self.seed ^ NUMBERING).below(1 << 62);
+        let number = first.saturating_add(index.into());
+        let purchase = self.stage.purchase(&mut draw).numbered(number);
         let notice = self.stage.payment(&purchase, &mut draw);
         (purchase, notice)
     }
@@ -77,6 +80,9 @@ impl Burst {
 
 /// Keeps what a try draws apart from what the purchase drew.
 const SIGNING: u64 = 0x5349_474e;
+
+/// Keeps where numbers begin apart from what tries and purchases draw.
+const NUMBERING: u64 = 0x4e55_4d42;
 
 #[cfg(test)]
 mod tests {

@@ -49,12 +49,14 @@ impl Purchase {
         }
     }
 
-    /// The same purchase with an index as the last ten digits of its numbers: never a double.
+    /// The same purchase with the last ten digits of its numbers given: no double where these are
+    /// none.
     #[must_use]
-    pub fn numbered(mut self, index: u32) -> Self {
+    pub fn numbered(mut self, number: u64) -> Self {
+        let digits = format!("{:010}", number % TEN_DIGITS);
         for number in [&mut self.order_no, &mut self.transaction_id] {
-            number.truncate(number.len().saturating_sub(10));
-            number.push_str(&format!("{index:010}"));
+            number.truncate(number.len().saturating_sub(digits.len()));
+            number.push_str(&digits);
         }
         self
     }
@@ -137,11 +139,13 @@ const AMOUNT_FEN_MAX: u64 = 100_000;
 
 const UNTIL_REFUND_MS: i64 = 5000;
 
+const TEN_DIGITS: u64 = 10_000_000_000;
+
 #[cfg(test)]
 mod tests {
     use callgate_core::time::Timestamp;
 
-    use super::{Part, Purchase};
+    use super::{Part, Purchase, TEN_DIGITS};
     use crate::channel::Gateway;
     use crate::draw::Draw;
 
@@ -165,7 +169,7 @@ mod tests {
     #[test]
     fn an_index_makes_numbers_that_differ_and_keep_their_length() {
         let (one, two) = (purchase(Gateway::WechatV3).numbered(1), purchase(Gateway::WechatV3));
-        let two = two.numbered(u32::MAX);
+        let two = two.numbered(TEN_DIGITS - 1);
         assert_ne!(one.order_no, two.order_no);
         assert_ne!(one.transaction_id, two.transaction_id);
         assert_eq!((two.order_no.len(), two.transaction_id.len()), (30, 28));

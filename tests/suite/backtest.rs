@@ -66,7 +66,7 @@ impl Past {
         let seed = draw.number();
         let stories = (0..orders).map(|index| {
             let mut draw = Draw::branch(seed, index);
-            let purchase = stage.purchase(&mut draw).numbered(index);
+            let purchase = stage.purchase(&mut draw).numbered(index.into());
             let closed = index % 25 == 7;
             let notice = if closed {
                 stage.payment_closed(&purchase, &mut draw).expect("it tells of closing")

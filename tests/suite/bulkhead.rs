@@ -43,7 +43,7 @@ impl Shop {
     /// Registers an order and tells of its payment.
     async fn pay(&self, load: &Load, place: &Addresses, (seed, number): (u64, u32)) -> Purchase {
         let mut draw = Draw::branch(seed, number);
-        let purchase = self.stage.purchase(&mut draw).numbered(number);
+        let purchase = self.stage.purchase(&mut draw).numbered(number.into());
         let order = self.stage.order(&purchase);
         let state = self.begins.unwrap_or(order.state);
         let body = json!({ "amount_minor": order.amount.minor, "currency": "CNY",

@@ -118,7 +118,7 @@ impl Load {
         let channel =
             if index.is_multiple_of(2) { Channel::AlipayMain } else { Channel::WechatV3Main };
         let stage = Stage::new(&keys().0.accounts, channel, now());
-        let purchase = stage.purchase(&mut draw).numbered(index);
+        let purchase = stage.purchase(&mut draw).numbered(index.into());
         // Most messages are acknowledged once and never sent again: one that is lost stays lost.
         let first = stage.payment(&purchase, &mut draw);
         let notices = match draw.below(4) {

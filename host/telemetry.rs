@@ -49,7 +49,9 @@ pub fn start_log(settings: &Settings) -> anyhow::Result<WorkerGuard> {
     let filter = EnvFilter::builder().parse(&settings.filter).map_err(|error| {
         anyhow::anyhow!("log.filter: {error}, expected a filter such as `info`")
     })?;
-    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    // The thread flushes when nothing more waits: lines that come together are written together.
+    let lines = std::io::BufWriter::with_capacity(LINES_BYTES, std::io::stderr());
+    let (writer, guard) = tracing_appender::non_blocking(lines);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = match settings.format {
         Format::Text => builder.with_ansi(false).try_init(),
@@ -328,6 +330,9 @@ fn describe_calls() {
     );
     describe_gauge!("callgate_endpoint_circuit_open", "1 while an endpoint is left in peace.");
 }
+
+/// Log lines that are written together at most, in bytes.
+const LINES_BYTES: usize = 65_536;
 
 /// From a tenth of a millisecond to the gateways' five seconds and past it.
 const SECONDS: &[f64] = &[

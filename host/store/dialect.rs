@@ -13,6 +13,7 @@ use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Row as _
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::checkpoint::Checkpoints;
 use crate::error::StoreError;
 use crate::lite::Lite;
 use crate::reading::Reading;
@@ -125,7 +126,12 @@ pub(crate) struct File {
 impl File {
     /// A connection on the thread that asks.
     pub(crate) fn open(&self) -> Result<Connection, sqlx::Error> {
-        Ok(Connection::Lite(Box::new(Lite::open(&self.path, &self.greeting)?)))
+        Ok(Connection::Lite(Box::new(self.open_lite()?)))
+    }
+
+    /// As [`File::open`], for who knows that it is SQLite.
+    pub(crate) fn open_lite(&self) -> Result<Lite, sqlx::Error> {
+        Lite::open(&self.path, &self.greeting)
     }
 }
 
@@ -146,6 +152,11 @@ impl Pools {
     /// Keeps the connection of a group that ended well.
     pub(crate) async fn keep(&self, connection: Connection) {
         *self.kept.lock().await = Some((connection, Instant::now()));
+    }
+
+    /// Copies SQLite's log beside the writer.
+    pub(crate) fn checkpoints(&self) -> Result<Option<Checkpoints>, StoreError> {
+        self.file.as_ref().map(|file| Checkpoints::start(file.open_lite()?)).transpose()
     }
 
     /// Closes everything. Nobody may ask for a connection any more.

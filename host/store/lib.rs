@@ -94,6 +94,7 @@ mod plugins;
 mod alerts;
 
 mod certificates;
+
 mod measures;
 
 mod bills;
@@ -111,6 +112,8 @@ mod tally;
 mod probe;
 
 mod sql;
+
+mod checkpoint;
 
 mod lite;
 

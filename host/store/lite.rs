@@ -37,6 +37,11 @@ impl Lite {
         let connection = rusqlite::Connection::open_with_flags(path, flags).map_err(fault)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.execute_batch(greeting).map_err(fault)?;
+        // In the place of SQLite's own, which copies the log within a commit.
+        connection.wal_hook(Some(|_, pages| {
+            LOG_PAGES.set(u32::try_from(pages).unwrap_or(0));
+            Ok(())
+        }));
         Ok(Self { connection, columns: HashMap::new(), singles: HashMap::new() })
     }
 
@@ -51,6 +56,21 @@ impl Lite {
     /// Whether it is in no transaction.
     pub(crate) fn is_free(&self) -> bool {
         self.connection.is_autocommit()
+    }
+
+    /// How many pages the log has after this thread's last commit.
+    pub(crate) fn log_pages() -> u32 {
+        LOG_PAGES.get()
+    }
+
+    /// Copies what stands in the log into the file, as far as no reader needs the file as it is;
+    /// waits for nobody. Tells how many pages the log had.
+    pub(crate) fn checkpoint(&mut self) -> Result<u32, sqlx::Error> {
+        let copied = "pragma wal_checkpoint(passive)";
+        let mut statement = self.connection.prepare_cached(copied).map_err(fault)?;
+        let pages = statement.query_row([], |row| row.get::<_, i64>(1)).map_err(fault)?;
+        // Less than none where there is no log.
+        Ok(u32::try_from(pages).unwrap_or(0))
     }
 
     /// Runs a statement whose values are called `$1`, `$2` and so on, or follow each other as
@@ -94,6 +114,11 @@ impl Lite {
         }
         Ok(())
     }
+}
+
+thread_local! {
+    /// A hook knows its connection no better than by its thread.
+    static LOG_PAGES: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 type Names = Arc<[Box<str>]>;

@@ -72,6 +72,7 @@ impl Store {
         let tally = Arc::new(tally::Counts::default());
         let writer = Writer {
             pools: Arc::clone(&pools),
+            checkpoints: pools.checkpoints()?,
             order_block_ms: settings.order_block_ms,
             work: Arc::clone(&work),
             settled: Arc::clone(&settled),

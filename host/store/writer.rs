@@ -13,9 +13,11 @@ use tokio::time::Instant;
 
 use crate::batch::STATEMENTS;
 use crate::bell::Rope;
+use crate::checkpoint::Checkpoints;
 use crate::dialect::{Dialect, Pools};
 use crate::error::{Blame, Fault, StoreError};
 use crate::group::{Answers, Group, Work};
+use crate::lite::Lite;
 use crate::queue::Line;
 use crate::sql::Connection;
 use crate::tally::Counts;
@@ -24,6 +26,8 @@ use crate::tally::Counts;
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) pools: Arc<Pools>,
+    /// With SQLite.
+    pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) order_block_ms: i64,
     /// Rung when there may be something to claim.
     pub(crate) work: Arc<Rope>,
@@ -142,6 +146,9 @@ impl Writer {
         let dialect = self.pools.dialect;
         let started = Instant::now();
         let broken = |fault| Ended { fault, connection: Usable::No };
+        if let (Some(checkpoints), Connection::Lite(lite)) = (&self.checkpoints, &mut *connection) {
+            checkpoints.finish(lite);
+        }
         connection.begin(dialect.begin()).await.map_err(|error| broken(Fault::from(error)))?;
         let counted = async {
             let answers = group.run(connection, dialect, self.order_block_ms).await;
@@ -159,6 +166,9 @@ impl Writer {
         };
         let ran = Instant::now();
         connection.commit().await.map_err(|error| broken(commit_fault(error)))?;
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.committed(Lite::log_pages());
+        }
         // Its beginning and its end are statements too.
         self.tally.add(group.len(), statements.saturating_add(2));
         histogram!("callgate_store_group_size").record(small(group.len()));

@@ -5,6 +5,9 @@
 //! until little is left; the writer copies the rest before its next group, and since nothing in the
 //! log is needed any more, that group begins it anew. A long log also means fewer copies: a page
 //! that was written many times is copied once.
+//!
+//! Where the file cannot grow, the log does in its place, and then there is no room for either. So a
+//! copy that failed is tried again before every group.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -20,27 +23,50 @@ pub(crate) struct Checkpoints {
     /// `None` when it has to end.
     ask: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
-    /// Whether the rest is for the writer.
-    copied: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     /// How long the log was after the last commit, in pages.
     pages: AtomicU32,
     /// How long it has to be before somebody copies.
     next: AtomicU32,
 }
 
+/// What the thread and the writer tell each other.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Whether the rest is for the writer.
+    rest: AtomicBool,
+    /// Whether the last copy failed.
+    failed: AtomicBool,
+}
+
+impl Shared {
+    /// Copies; `None` where that failed.
+    fn copy(&self, lite: &mut Lite) -> Option<u32> {
+        let copied = lite.checkpoint();
+        let failed_before = self.failed.swap(copied.is_err(), Ordering::AcqRel);
+        if let Err(error) = &copied
+            && !failed_before
+        {
+            // Nothing is lost, the log is only long. Whoever cannot write says so by itself.
+            tracing::warn!(%error, "the write-ahead log cannot be copied into the database");
+        }
+        copied.ok()
+    }
+}
+
 impl Checkpoints {
     /// Starts the thread with a connection of its own.
     pub(crate) fn start(lite: Lite) -> Result<Self, StoreError> {
         let (ask, asked) = sync_channel(1);
-        let copied = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&copied);
+        let shared = Arc::new(Shared::default());
+        let told = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("store-checkpoint".to_owned());
         let thread = thread.spawn(move || work(lite, &asked, &told));
         let none = |error| StoreError::Unavailable { source: Arc::new(sqlx::Error::Io(error)) };
         Ok(Self {
             ask: Some(ask),
             thread: Some(thread.map_err(none)?),
-            copied,
+            shared,
             pages: AtomicU32::new(0),
             next: AtomicU32::new(FROM_PAGES),
         })
@@ -61,10 +87,9 @@ impl Checkpoints {
 
     /// Before a group: copies what the thread left.
     pub(crate) fn finish(&self, lite: &mut Lite) {
-        if self.copied.swap(false, Ordering::AcqRel)
-            && let Err(error) = lite.checkpoint()
-        {
-            complain(&error);
+        let Shared { rest, .. } = &*self.shared;
+        if rest.swap(false, Ordering::AcqRel) && self.shared.copy(lite).is_none() {
+            rest.store(true, Ordering::Release);
         }
     }
 }
@@ -81,26 +106,18 @@ impl Drop for Checkpoints {
     }
 }
 
-fn work(mut lite: Lite, asked: &Receiver<()>, copied: &AtomicBool) {
+fn work(mut lite: Lite, asked: &Receiver<()>, shared: &Shared) {
     while asked.recv().is_ok() {
         let mut before = 0;
         for _ in 0..PASSES_MAX {
-            match lite.checkpoint() {
-                Ok(pages) if pages.saturating_sub(before) <= LITTLE_PAGES => break,
-                Ok(pages) => before = pages,
-                Err(error) => {
-                    complain(&error);
-                    break;
-                }
+            let Some(pages) = shared.copy(&mut lite) else { break };
+            if pages.saturating_sub(before) <= LITTLE_PAGES {
+                break;
             }
+            before = pages;
         }
-        copied.store(true, Ordering::Release);
+        shared.rest.store(true, Ordering::Release);
     }
-}
-
-/// Nothing is lost, the log is only long. Whoever cannot write says so by itself.
-fn complain(error: &sqlx::Error) {
-    tracing::warn!(%error, "the write-ahead log could not be copied into the database");
 }
 
 /// Pages of the log from which on they are copied: 32 MiB.

@@ -53,6 +53,8 @@ mod certifying;
 
 mod recording;
 
+mod checkpointing;
+
 mod copying;
 
 mod counting;

@@ -52,6 +52,23 @@ fn every_case_of_alipay_in_certificate_mode_comes_out_as_expected() {
 }
 
 #[test]
+fn a_door_that_cannot_be_reached_is_the_only_complaint() {
+    let Some(house) = House::start() else { return };
+    let folder = keys().1.to_string_lossy().into_owned();
+    let closed = "http://127.0.0.1:1";
+    let words = ["trigger", "run", "all", "--channel", "alipay-main", "--keys", &folder];
+    let output =
+        callgate(&[&words[..], &["--url", closed, "--orders-url", &house.private]].concat());
+    assert!(!output.status.success());
+    let table = String::from_utf8_lossy(&output.stdout);
+    let cases = table.matches("NOT AS EXPECTED").count();
+    assert!(cases > 5, "{table}");
+    let complaints: Vec<_> = table.lines().filter(|line| line.trim().starts_with('✗')).collect();
+    assert_eq!(complaints.len(), cases, "{table}");
+    assert!(complaints.iter().all(|line| line.contains(closed)), "{table}");
+}
+
+#[test]
 fn an_answer_in_other_words_than_the_gateways_is_found_out() {
     let Some(house) = House::start() else { return };
     let folder = keys().1.to_string_lossy().into_owned();

@@ -51,6 +51,8 @@ impl<'a> Player<'a> {
         for step in &case.steps {
             if let Err(error) = self.step(step, &mut row).await {
                 row.wrong.push(format!("{error:#}"));
+                // What follows cannot come true, and waiting for it would hide why.
+                break;
             }
         }
         row

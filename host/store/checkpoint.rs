@@ -120,8 +120,9 @@ fn work(mut lite: Lite, asked: &Receiver<()>, shared: &Shared) {
     }
 }
 
-/// Pages of the log from which on they are copied: 32 MiB.
-const FROM_PAGES: u32 = 8_192;
+/// Pages of the log from which on they are copied: 8 MiB. With more of them the sync of the file
+/// holds up those of the log for longer; with fewer, what is written often is copied more often.
+const FROM_PAGES: u32 = 2_048;
 
 /// What the writer may copy by itself: about a millisecond's work.
 const LITTLE_PAGES: u32 = 256;

@@ -99,8 +99,13 @@ impl Http2 {
     pub(crate) async fn post(&self, message: &Message) -> Result<(u16, String), h2::Error> {
         let mut send = self.send.clone().ready().await?;
         let (answer, mut body) = send.send_request(http2_head(message), false)?;
-        body.send_data(Bytes::copy_from_slice(&message.body), true)?;
-        read_answer(answer).await
+        // Who need not see the body may answer and end the stream before it is sent.
+        let sent = body.send_data(Bytes::copy_from_slice(&message.body), true);
+        let answer = read_answer(answer).await;
+        if answer.is_err() {
+            sent?;
+        }
+        answer
     }
 }
 
@@ -113,7 +118,11 @@ pub(crate) async fn read_answer(
     let mut body = answer.into_body();
     let mut text = Vec::new();
     while let Some(piece) = body.data().await {
-        let piece = piece?;
+        let piece = match piece {
+            // All of it was sent; the rest of the request is not wanted.
+            Err(error) if error.reason() == Some(h2::Reason::NO_ERROR) => break,
+            piece => piece?,
+        };
         body.flow_control().release_capacity(piece.len())?;
         text.extend_from_slice(&piece);
     }

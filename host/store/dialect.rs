@@ -71,7 +71,8 @@ impl Dialect {
         match self {
             Self::Sqlite => format!(
                 "pragma busy_timeout = {wait_ms}; pragma journal_mode = wal; \
-                 pragma synchronous = full; pragma foreign_keys = on"
+                 pragma synchronous = full; pragma foreign_keys = on; \
+                 pragma journal_size_limit = {LOG_BYTES}"
             ),
             // Every statement reaches its rows by key. A plan that was made while a table was
             // still empty would scan it for ever after, so plans without an index are priced out.
@@ -90,6 +91,10 @@ impl Dialect {
 
 /// How long a connection is taken to live since it was used last.
 const TRUSTED: Duration = Duration::from_secs(1);
+
+/// What SQLite's log keeps of the disk when it begins anew, in bytes: a reader who took long made
+/// it longer, and that room is for others.
+const LOG_BYTES: u32 = 33_554_432;
 
 /// Page cache of SQLite's writer: it holds the inner pages of every index of a table with tens of
 /// millions of rows, and those of its leaves that are written now. With SQLite's own default of

@@ -17,6 +17,9 @@ const TOGETHER: usize = 16;
 /// Bytes of a callback: 15 pages.
 const BYTES: usize = 60_000;
 
+/// Bytes that the log keeps of the disk.
+const KEPT: u64 = 33_554_432;
+
 /// Rounds after which the log must have begun anew: many times of what makes it long.
 const ROUNDS_MAX: usize = 400;
 
@@ -85,7 +88,10 @@ async fn a_reader_who_takes_long_keeps_the_log_and_stops_nobody() {
     }
     assert_eq!(begun(&house), before, "the reader needs it");
     assert_eq!(count().fetch_one(&mut *reading).await.unwrap(), seen);
+    let size = || std::fs::metadata(file(&house, "-wal")).unwrap().len();
+    assert!(size() > 2 * KEPT, "{} bytes", size());
     drop(reading);
     reader.close().await.unwrap();
     until_anew(&house, &store, 100).await;
+    assert!(size() <= KEPT, "{} bytes", size());
 }

@@ -123,6 +123,18 @@ mod tests {
     }
 
     #[test]
+    fn bursts_of_two_seeds_share_no_number() {
+        let keys = keys();
+        let one = burst(keys, Channel::WechatV3Main);
+        let two = Burst { seed: 43, ..one.clone() };
+        let lasts = [one, two].map(|burst| -> BTreeSet<String> {
+            let last = |n| burst.order(n).order_no.chars().rev().take(10).collect();
+            (0..100).map(last).collect()
+        });
+        assert!(lasts[0].is_disjoint(&lasts[1]), "{lasts:?}");
+    }
+
+    #[test]
     fn orders_of_a_burst_are_all_different() {
         let keys = keys();
         let burst = burst(keys, Channel::WechatV3Main);

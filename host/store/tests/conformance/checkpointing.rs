@@ -1,6 +1,7 @@
 //! Stories of SQLite's write-ahead log: it is copied beside the writer and begins anew, however
 //! many callbacks come, and a reader who needs the file as it was only makes it wait.
 
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use callgate_store::{Callback, Receipt, Store};
@@ -23,17 +24,18 @@ const KEPT: u64 = 33_554_432;
 /// Rounds after which the log must have begun anew: many times of what makes it long.
 const ROUNDS_MAX: usize = 400;
 
-fn file(house: &House, end: &str) -> PathBuf {
-    PathBuf::from(format!("{}{end}", house.settings.url.strip_prefix("sqlite://").unwrap()))
+fn log(house: &House) -> PathBuf {
+    house.file().with_extension("db-wal")
 }
 
 /// How often the log began anew: SQLite counts it in the head of the log.
 fn begun(house: &House) -> u32 {
-    let log = std::fs::read(file(house, "-wal")).unwrap();
-    u32::from_be_bytes(log[12..16].try_into().unwrap())
+    let mut head = [0; 16];
+    std::fs::File::open(log(house)).unwrap().read_exact(&mut head).unwrap();
+    u32::from_be_bytes([head[12], head[13], head[14], head[15]])
 }
 
-/// Stores callbacks, each of its own; tells whether there may be more.
+/// Stores callbacks, each of its own.
 async fn round(store: &Store, round: usize) {
     let callbacks = (0..TOGETHER).map(|place| {
         let name = format!("{round}-{place}");
@@ -68,7 +70,7 @@ async fn a_long_log_is_copied_while_callbacks_come_and_begins_anew() {
     let stored = i64::try_from(rounds * TOGETHER).unwrap();
     assert_eq!(store.counts().await.unwrap().ready, stored);
     store.close().await;
-    assert!(!file(&house, "-wal").exists(), "who closes last leaves no log");
+    assert!(!log(&house).exists(), "who closes last leaves no log");
     let again = house.open().await;
     assert_eq!(again.counts().await.unwrap().ready, stored);
 }
@@ -88,7 +90,7 @@ async fn a_reader_who_takes_long_keeps_the_log_and_stops_nobody() {
     }
     assert_eq!(begun(&house), before, "the reader needs it");
     assert_eq!(count().fetch_one(&mut *reading).await.unwrap(), seen);
-    let size = || std::fs::metadata(file(&house, "-wal")).unwrap().len();
+    let size = || std::fs::metadata(log(&house)).unwrap().len();
     assert!(size() > 2 * KEPT, "{} bytes", size());
     drop(reading);
     reader.close().await.unwrap();

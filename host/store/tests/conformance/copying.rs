@@ -9,10 +9,6 @@ use crate::acts::{accept, register};
 use crate::gateway::payment;
 use crate::house::House;
 
-fn file_of(house: &House) -> PathBuf {
-    PathBuf::from(house.settings.url.strip_prefix("sqlite://").unwrap())
-}
-
 fn at_file(path: &std::path::Path) -> Settings {
     Settings { url: format!("sqlite://{}", path.display()), ..Settings::default() }
 }
@@ -43,7 +39,7 @@ async fn a_database_in_use_is_not_replaced_and_a_closed_one_is_kept_aside() {
     let copy = folder.path().join("copy.db");
     backup(&house.settings, &copy).await.unwrap();
     let id = accept(&store, payment("d1", "o1", "t1"), 0).await;
-    let place = file_of(&house);
+    let place = house.file();
     let refused = restore(&copy, &place, Existing::Refuse).await.unwrap_err();
     assert!(refused.to_string().contains("--force"), "{refused}");
     let refused = restore(&copy, &place, Existing::Replace).await.unwrap_err();
@@ -68,7 +64,7 @@ async fn what_is_damaged_foreign_newer_or_live_is_not_restored() {
     let copy = folder.path().join("copy.db");
     backup(&house.settings, &copy).await.unwrap();
     let place = folder.path().join("place.db");
-    let live = restore(&file_of(&house), &place, Existing::Refuse).await.unwrap_err();
+    let live = restore(&house.file(), &place, Existing::Refuse).await.unwrap_err();
     assert!(live.to_string().contains("write-ahead log"), "{live}");
     // A page in the middle that a disk forgot.
     let mut bytes = std::fs::read(&copy).unwrap();

@@ -1,5 +1,7 @@
 //! Where stories are told: a fresh database each, of SQLite or of a throw-away PostgreSQL cluster.
 
+use std::path::PathBuf;
+
 use callgate_store::{Settings, Store};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Row};
 
@@ -39,6 +41,11 @@ impl House {
     pub(crate) fn at(url: String) -> Self {
         let settings = Settings { url, ..Settings::default() };
         Self { settings, _folder: None }
+    }
+
+    /// The file of a house with SQLite.
+    pub(crate) fn file(&self) -> PathBuf {
+        PathBuf::from(self.settings.url.strip_prefix("sqlite://").unwrap())
     }
 
     /// Opens the store; a second one is another host.

@@ -18,11 +18,13 @@ async fn told(mut host: Host, url: &str, room: (impl Fn(u32), impl Fn(u32))) {
     let addresses = host.start();
     let load = Load::new(3, 1);
     load.place(0, Some(addresses.clone()));
-    let posters = load.start(4);
+    let mut posters = load.start(4);
     for _ in 0..3 {
         reaches(&load, 20, &host).await;
         let declined = load.declined();
         take(host.id());
+        // The others may all be waiting to register an order, and no callback would come.
+        load.post_at_once(&mut posters);
         let waiting = async {
             while load.declined() < declined.saturating_add(10) {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -81,7 +81,8 @@ fn main() {
     for who in ["callgate", "floor"] {
         for size in SIZES {
             let mut before = count(who, "genuine", Step::Load, size);
-            for step in Step::ALL.into_iter().skip(1) {
+            let mut verified = before;
+            for step in Step::STORED.into_iter().skip(1) {
                 // The floor's acceptance is all that it does.
                 if who == "floor" && step > Step::Accept {
                     continue;
@@ -97,6 +98,19 @@ fn main() {
                     let name = format!("{who}: {}{group}", step.name());
                     row(&name, &after.since(&before), callbacks);
                 }
+                if step == Step::Verify {
+                    verified = after;
+                }
+                before = after;
+            }
+            if who == "floor" {
+                continue;
+            }
+            before = verified;
+            for step in Step::DECIDED.into_iter().skip(1) {
+                let after = count(who, "genuine", step, size);
+                let name = format!("{who}: {}, in groups of {size}", step.name());
+                row(&name, &after.since(&before), callbacks);
                 before = after;
             }
         }

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use callgate_core::gateway::Gateway;
 use callgate_core::money::{Currency, Money};
 use callgate_core::notification::Verified;
 use callgate_core::request::Request;
-use callgate_store::{Callback, ClaimRequest, Job, NewOrder, Settings, Settlement, Store};
+use callgate_store::{
+    Callback, ClaimRequest, Foreseen, Job, NewOrder, Settings, Settled, Settlement, Store,
+};
 use callgate_trigger::cases::Order;
 use callgate_trigger::channel::{BUSINESS, Channel};
 use callgate_trigger::keys::Keys;
@@ -29,20 +32,29 @@ pub(crate) enum Step {
     Load,
     Register,
     Verify,
+    /// Decided first: looked at before it is stored.
+    Foresee,
+    /// Decided first: stored with what was decided.
+    Arrive,
     Accept,
     Claim,
     Settle,
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 6] =
+    /// Of a callback that is stored and then run.
+    pub(crate) const STORED: [Self; 6] =
         [Self::Load, Self::Register, Self::Verify, Self::Accept, Self::Claim, Self::Settle];
+    /// Of one that is decided first.
+    pub(crate) const DECIDED: [Self; 3] = [Self::Verify, Self::Foresee, Self::Arrive];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Load => "load",
             Self::Register => "register",
             Self::Verify => "verify",
+            Self::Foresee => "foresee",
+            Self::Arrive => "arrive",
             Self::Accept => "accept",
             Self::Claim => "claim",
             Self::Settle => "settle",
@@ -50,7 +62,8 @@ impl Step {
     }
 
     pub(crate) fn parse(name: &str) -> Self {
-        Self::ALL.into_iter().find(|step| step.name() == name).unwrap()
+        let all = Self::STORED.into_iter().chain(Self::DECIDED);
+        all.into_iter().find(|step| step.name() == name).unwrap()
     }
 }
 
@@ -151,10 +164,13 @@ async fn callgate(
     }
     let verified: Vec<_> = told.iter().filter_map(|told| told.verify(gateway)).collect();
     assert_eq!(verified.len(), if genuine { told.len() } else { 0 });
-    if last < Step::Accept {
+    if last == Step::Verify {
         return;
     }
     let callbacks: Vec<_> = told.iter().zip(verified).map(callback).collect();
+    if last < Step::Accept {
+        return decided_first(&store, callbacks, (last, size)).await;
+    }
     for group in callbacks.chunks(size) {
         let act = async |store: Store, callback| {
             store.accept(callback, at(1)).await.map(drop).unwrap();
@@ -182,6 +198,25 @@ async fn callgate(
             store.settle(settlement, at(3)).await.map(drop).unwrap();
         };
         all(&store, group.iter().map(settled).collect(), act).await;
+    }
+}
+
+async fn decided_first(store: &Store, callbacks: Vec<Callback>, (last, size): (Step, usize)) {
+    let worker = ClaimRequest { limit: 1, owner: "bench".to_owned(), lease_ms: 60_000 };
+    let callbacks: Vec<_> = callbacks.into_iter().map(Arc::new).collect();
+    for group in callbacks.chunks(size) {
+        let mut foreseen = Vec::new();
+        for callback in group {
+            foreseen.push(store.foresee(callback, &worker, at(1)).await.unwrap().unwrap());
+        }
+        if last < Step::Arrive {
+            continue;
+        }
+        let act = async |store: Store, Foreseen { job, entry }| {
+            let arrived = store.arrive(entry, settled(&job), at(3)).await.unwrap();
+            assert!(matches!(arrived.settled, Settled::Done { .. }), "{arrived:?}");
+        };
+        all(store, foreseen, act).await;
     }
 }
 

@@ -1,17 +1,20 @@
 //! Accepting: a verified callback becomes rows, once for each delivery key and part.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use callgate_core::money::Money;
 use callgate_core::notification::{AccountMismatch, Notification, Verified};
 use callgate_core::time::Timestamp;
 
-use crate::batch::{Cell, Statement, fetch};
+use crate::batch::{self, Cell, Statement, change, fetch};
 use crate::dialect::{Dialect, Lock};
+use crate::ending::{LeaseEnd, RowChange};
 use crate::error::{Fault, StoreError};
+use crate::inbox::InboxState;
 use crate::order::NAMES;
 use crate::repeat::{Contradiction, contradictions};
+use crate::settlement::Budget;
 use crate::sql::Connection;
 
 /// A callback whose signature was checked, and where it came in.
@@ -84,21 +87,36 @@ impl Arrival {
     }
 }
 
-/// Stores the arrivals; one receipt for each, in their order, and what contradicts itself.
+/// A callback to be stored, and how its row ends, if that was decided before. One that was has one
+/// part.
+pub(crate) type Incoming<'a> = (&'a Arrival, Option<&'a RowChange>);
+
+/// What a group accepts.
+#[derive(Debug, Default)]
+pub(crate) struct Accepted {
+    /// One for each callback, in their order.
+    pub(crate) receipts: Vec<Receipt>,
+    /// What contradicts itself.
+    pub(crate) contradictions: Vec<Contradiction>,
+    /// The orders of the new rows that are stored as they end, by the ids of the rows.
+    pub(crate) subjects: HashMap<String, Option<String>>,
+}
+
+/// Stores callbacks.
 pub(crate) async fn run(
     connection: &mut Connection,
     dialect: Dialect,
-    arrivals: &[&Arrival],
-) -> Result<(Vec<Receipt>, Vec<Contradiction>), Fault> {
-    if arrivals.is_empty() {
-        return Ok((Vec::new(), Vec::new()));
+    incoming: &[Incoming<'_>],
+) -> Result<Accepted, Fault> {
+    if incoming.is_empty() {
+        return Ok(Accepted::default());
     }
-    let orders = resolve(connection, dialect, arrivals).await?;
+    let orders = resolve(connection, dialect, incoming).await?;
     // Two rows of one statement must not meet in one conflict, so repeats inside the group are
     // counted here.
     let mut rows: Vec<(Key<'_>, Pending<'_>)> = Vec::new();
     let mut places = HashMap::new();
-    for arrival in arrivals {
+    for (arrival, ending) in incoming.iter().copied() {
         for (part, (notification, id)) in
             arrival.callback.verified.notifications().iter().zip(&arrival.ids).enumerate()
         {
@@ -108,9 +126,10 @@ pub(crate) async fn run(
                 i64::try_from(part).unwrap_or(i64::MAX),
             );
             let place = *places.entry(key).or_insert_with(|| {
-                let pending =
-                    Pending { arrival, notification, id, seen: 0, last_seen: arrival.now };
-                rows.push((key, pending));
+                let subject = subject(arrival, notification, &orders);
+                let (seen, last_seen) = (0, arrival.now);
+                let row = Pending { arrival, notification, id, subject, ending, seen, last_seen };
+                rows.push((key, row));
                 rows.len().saturating_sub(1)
             });
             if let Some((_, pending)) = rows.get_mut(place) {
@@ -121,28 +140,52 @@ pub(crate) async fn run(
     }
     // Hosts that store the same callbacks take the rows in the same order.
     rows.sort_by_key(|(key, _)| *key);
-    let cells: Vec<_> = rows.iter().map(|(key, pending)| pending.cells(*key, &orders)).collect();
-    let mut stored = BTreeSet::new();
-    for row in fetch(connection, INSERT, &cells).await? {
-        stored.insert(row.try_get::<String, _>("id")?);
-    }
-    let new = rows.iter().filter(|(_, pending)| stored.contains(pending.id));
-    let evidence: Vec<_> = new.map(|(key, pending)| pending.evidence(key.2)).collect();
-    fetch(connection, KEEP, &evidence).await?;
-    let receipts: Vec<Receipt> = arrivals
-        .iter()
-        .map(|arrival| {
-            let ids = arrival.ids.iter().filter(|id| stored.contains(*id)).cloned();
-            match ids.collect::<Vec<_>>() {
-                ids if ids.is_empty() => Receipt::Seen,
-                ids => Receipt::New(ids),
-            }
-        })
-        .collect();
-    let seen = arrivals.iter().zip(&receipts).filter(|(_, receipt)| **receipt == Receipt::Seen);
-    let repeats: Vec<&Arrival> = seen.map(|(arrival, _)| *arrival).collect();
+    let new = insert(connection, &rows).await?;
+    rows.retain(|(_, pending)| new.contains(pending.id));
+    let evidence: Vec<_> = rows.iter().map(|(key, pending)| pending.evidence(key.2)).collect();
+    change(connection, KEEP, &evidence).await?;
+    let receipt = |arrival: &Arrival| {
+        let ids: Vec<_> = arrival.ids.iter().filter(|id| new.contains(*id)).cloned().collect();
+        if ids.is_empty() { Receipt::Seen } else { Receipt::New(ids) }
+    };
+    let receipts: Vec<_> = incoming.iter().map(|(arrival, _)| receipt(arrival)).collect();
+    let ended = rows.iter().filter(|(_, row)| row.ending.is_some());
+    let subject = |row: &Pending<'_>| row.subject.map(str::to_owned);
+    let subjects = ended.map(|(_, row)| (row.id.to_owned(), subject(row))).collect();
+    let seen = incoming.iter().zip(&receipts).filter(|(_, receipt)| **receipt == Receipt::Seen);
+    let repeats: Vec<&Arrival> = seen.map(|((arrival, _), _)| *arrival).collect();
     let contradictions = contradictions(connection, &repeats).await?;
-    Ok((receipts, contradictions))
+    Ok(Accepted { receipts, contradictions, subjects })
+}
+
+/// Stores rows, or counts them where they are there already; the ids of the new ones.
+async fn insert(
+    connection: &mut Connection,
+    rows: &[(Key<'_>, Pending<'_>)],
+) -> Result<HashSet<String>, Fault> {
+    let cells: Vec<_> = rows.iter().map(|(key, pending)| pending.cells(*key)).collect();
+    let Connection::Lite(lite) = connection else {
+        let stored = fetch(connection, INSERT_OR_COUNT, &cells).await?;
+        return Ok(stored.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?);
+    };
+    batch::count();
+    let stored = lite.change_each((INSERT.columns, INSERT.text), &cells)?;
+    let (new, known): (Vec<_>, Vec<_>) =
+        rows.iter().zip(stored).partition(|(_, stored)| *stored > 0);
+    let known: Vec<_> = known.into_iter().map(|((key, row), _)| row.again(*key)).collect();
+    change(connection, COUNT, &known).await?;
+    Ok(new.into_iter().map(|((_, row), _)| row.id.to_owned()).collect())
+}
+
+/// The order that is spoken of: its own number where somebody registered it.
+fn subject<'a>(
+    arrival: &Arrival,
+    told: &'a Notification,
+    orders: &'a HashMap<(String, String), String>,
+) -> Option<&'a str> {
+    let name = told.order_no.as_ref()?;
+    let known = orders.get(&(arrival.callback.business.clone(), name.clone()));
+    Some(known.unwrap_or(name).as_str())
 }
 
 /// Finds the order behind each order number that is given.
@@ -152,11 +195,11 @@ pub(crate) async fn run(
 async fn resolve(
     connection: &mut Connection,
     dialect: Dialect,
-    arrivals: &[&Arrival],
+    incoming: &[Incoming<'_>],
 ) -> Result<HashMap<(String, String), String>, Fault> {
-    let named: BTreeSet<(&str, &str)> = arrivals
+    let named: BTreeSet<(&str, &str)> = incoming
         .iter()
-        .flat_map(|arrival| {
+        .flat_map(|(arrival, _)| {
             let parts = arrival.callback.verified.notifications().iter();
             let names = parts.filter_map(|part| part.order_no.as_deref());
             names.map(|name| (arrival.callback.business.as_str(), name))
@@ -173,7 +216,7 @@ async fn resolve(
         .map(cells)
         .collect();
     if !unknown.is_empty() {
-        fetch(connection, AWAIT, &unknown).await?;
+        change(connection, AWAIT, &unknown).await?;
         let locked = Statement { suffix: dialect.lock(Lock::Share), ..NAMES };
         orders.extend(read(connection, locked, &unknown).await?);
     }
@@ -202,22 +245,16 @@ struct Pending<'a> {
     arrival: &'a Arrival,
     notification: &'a Notification,
     id: &'a str,
+    subject: Option<&'a str>,
+    ending: Option<&'a RowChange>,
     seen: i64,
     last_seen: Timestamp,
 }
 
 impl Pending<'_> {
-    fn cells(
-        &self,
-        (channel, delivery_key, part): Key<'_>,
-        orders: &HashMap<(String, String), String>,
-    ) -> [Cell; 29] {
+    fn cells(&self, (channel, delivery_key, part): Key<'_>) -> [Cell; 38] {
         let Callback { business, scene, .. } = &*self.arrival.callback;
         let found = self.notification;
-        let subject = found
-            .order_no
-            .as_ref()
-            .map(|name| orders.get(&(business.clone(), name.clone())).unwrap_or(name).as_str());
         let minor = |money: Option<Money>| Cell::from(money.map(|money| money.minor));
         let currency = |money: Option<Money>| match &money {
             Some(money) => Cell::from(money.currency.as_str()),
@@ -228,7 +265,17 @@ impl Pending<'_> {
             AccountMismatch::Application => "application",
         });
         let now = self.arrival.now.as_ms();
-        let lease = self.arrival.lease.as_ref();
+        let (ending, lease) = (self.ending, self.arrival.lease.as_ref());
+        let attempts = i64::from(lease.is_some());
+        let held = ending.is_none_or(|ending| ending.lease == LeaseEnd::Held);
+        let lease = lease.filter(|_| held);
+        let reason = ending.and_then(|ending| ending.reason.as_ref());
+        let due_at = ending.map_or(Some(self.arrival.now), |ending| ending.due_at);
+        // What an attempt costs is told in what was there before it.
+        let before = ending.map_or(0, |ending| match ending.budget {
+            Budget::Spent => 0,
+            Budget::Kept | Budget::Raced | Budget::Anew => attempts,
+        });
         [
             self.id.into(),
             channel.into(),
@@ -239,7 +286,7 @@ impl Pending<'_> {
             found.event_type.as_str().into(),
             found.meaning_key.as_str().into(),
             found.order_no.as_deref().into(),
-            subject.into(),
+            self.subject.into(),
             found.transaction_id.as_deref().into(),
             found.refund_id.as_deref().into(),
             found.refund_no.as_deref().into(),
@@ -253,13 +300,28 @@ impl Pending<'_> {
             found.occurred_at.map(Timestamp::as_ms).into(),
             found.body.as_str().into(),
             now.into(),
-            now.into(),
+            due_at.map(Timestamp::as_ms).into(),
             self.seen.into(),
             self.last_seen.as_ms().into(),
             lease.map(|(_, until)| until.as_ms()).into(),
             lease.map(|(owner, _)| owner.as_str()).into(),
-            i64::from(lease.is_some()).into(),
+            attempts.into(),
+            before.into(),
+            ending.map_or(InboxState::Ready, |ending| ending.state).as_str().into(),
+            reason.map(|reason| reason.code.as_ref()).into(),
+            reason.map(|reason| reason.text.as_str()).into(),
+            ending.and_then(|ending| ending.outcome).into(),
+            ending.and_then(|ending| ending.scratch.as_deref()).into(),
+            ending.and_then(|ending| ending.plugin.as_deref()).into(),
+            ending.and_then(|ending| ending.finished_at).map(Timestamp::as_ms).into(),
+            ending.and_then(|ending| ending.history_id.as_deref()).into(),
         ]
+    }
+
+    /// Where it is, and how often it came again.
+    fn again(&self, (channel, delivery_key, part): Key<'_>) -> [Cell; 5] {
+        let last_seen = self.last_seen.as_ms();
+        [channel.into(), delivery_key.into(), part.into(), self.seen.into(), last_seen.into()]
     }
 
     /// What came with it.
@@ -278,21 +340,45 @@ const AWAIT: Statement = Statement {
     suffix: "",
 };
 
-const INSERT: Statement = Statement {
-    columns: "id, channel, business, scene, delivery_key, part, event_type, meaning_key, \
-              order_no, subject, transaction_id, refund_id, refund_no, payer, amount_minor, \
-              currency, order_amount_minor, order_currency, refunded_total_minor, mismatch, \
-              occurred_at_ms, body, received_at_ms, due_at_ms, seen, last_seen_at_ms, \
-              leased_until_ms, lease_owner, attempts",
-    text: "insert into inbox (id, channel, business, scene, delivery_key, part, event_type, \
-           meaning_key, order_no, subject, transaction_id, refund_id, refund_no, payer, \
-           amount_minor, currency, order_amount_minor, order_currency, refunded_total_minor, \
-           mismatch, occurred_at_ms, body, received_at_ms, due_at_ms, seen, last_seen_at_ms, \
-           leased_until_ms, lease_owner, attempts, state, headers) \
-           select v.*, 'ready', '' from v where v.id is not null \
-           on conflict (channel, delivery_key, part) do update \
-           set seen = inbox.seen + excluded.seen, last_seen_at_ms = excluded.last_seen_at_ms \
-           returning id",
+const COLUMNS: &str = "id, channel, business, scene, delivery_key, part, event_type, meaning_key, order_no, subject, \
+     transaction_id, refund_id, refund_no, payer, amount_minor, currency, order_amount_minor, \
+     order_currency, refunded_total_minor, mismatch, occurred_at_ms, body, received_at_ms, \
+     due_at_ms, seen, last_seen_at_ms, leased_until_ms, lease_owner, attempts, attempts_before, \
+     state, reason_code, reason_text, outcome, scratch, plugin, finished_at_ms, history_id";
+
+/// Stores a row unless its delivery key is known; what is done then follows.
+macro_rules! insert {
+    ($known:literal) => {
+        concat!(
+            "insert into inbox (id, channel, business, scene, delivery_key, part, event_type, \
+             meaning_key, order_no, subject, transaction_id, refund_id, refund_no, payer, \
+             amount_minor, currency, order_amount_minor, order_currency, refunded_total_minor, \
+             mismatch, occurred_at_ms, body, received_at_ms, due_at_ms, seen, last_seen_at_ms, \
+             leased_until_ms, lease_owner, attempts, attempts_before, state, reason_code, \
+             reason_text, outcome, scratch, plugin, finished_at_ms, history_id, headers) \
+             select v.*, '' from v where v.id is not null \
+             on conflict (channel, delivery_key, part) do ",
+            $known
+        )
+    };
+}
+
+const INSERT_OR_COUNT: Statement = Statement {
+    columns: COLUMNS,
+    text: insert!(
+        "update set seen = inbox.seen + excluded.seen, last_seen_at_ms = excluded.last_seen_at_ms \
+         returning id"
+    ),
+    suffix: "",
+};
+
+const INSERT: Statement = Statement { columns: COLUMNS, text: insert!("nothing"), suffix: "" };
+
+const COUNT: Statement = Statement {
+    columns: "at_channel, at_key, at_part, more, last_ms",
+    text: "update inbox set seen = inbox.seen + v.more, last_seen_at_ms = v.last_ms from v \
+           where inbox.channel = v.at_channel and inbox.delivery_key = v.at_key \
+           and inbox.part = v.at_part",
     suffix: "",
 };
 

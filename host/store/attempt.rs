@@ -4,7 +4,7 @@
 use callgate_core::outcome::{Outcome, Reason};
 use callgate_core::time::Timestamp;
 
-use crate::batch::{Cell, Statement, fetch};
+use crate::batch::{Cell, Statement, change};
 use crate::error::StoreError;
 use crate::history::RunRecord;
 use crate::lease::Lease;
@@ -175,14 +175,14 @@ pub(crate) async fn insert(
     connection: &mut Connection,
     rows: &[AttemptCells],
 ) -> Result<(), sqlx::Error> {
-    fetch(connection, INSERT, rows).await.map(drop)
+    change(connection, INSERT, rows).await.map(drop)
 }
 
 /// Drops all but the last attempts of notifications that are replayed, so that replaying one for
 /// ever does not fill the table.
 pub(crate) async fn trim(connection: &mut Connection, ids: &[&str]) -> Result<(), sqlx::Error> {
     let rows: Vec<[Cell; 2]> = ids.iter().map(|id| [(*id).into(), ATTEMPTS_KEPT.into()]).collect();
-    fetch(connection, TRIM, &rows).await.map(drop)
+    change(connection, TRIM, &rows).await.map(drop)
 }
 
 /// The attempts at one notification, oldest first.

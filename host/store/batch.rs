@@ -7,7 +7,7 @@ use std::cell::Cell as Counter;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use crate::sql::{At, Connection, Row, query};
+use crate::sql::{At, Connection, Query, Row, query};
 
 /// One bound value. Texts, whole numbers and bytes are all that crosses the seam.
 #[derive(Debug, Clone)]
@@ -116,19 +116,55 @@ pub(crate) async fn fetch<const WIDTH: usize>(
         return Ok(found);
     }
     for chunk in rows.chunks(rows_max(WIDTH)) {
-        let size = chunk.len().next_power_of_two();
-        let mut query = query(written((Marks::of(connection), size, WIDTH), statement));
-        let padding = chunk.first().map(|row| row.each_ref().map(Cell::null_like));
-        let missing = size.saturating_sub(chunk.len());
-        for row in chunk.iter().chain(std::iter::repeat_n(&padding, missing).flatten()) {
-            for cell in row {
-                query = query.bind(cell.clone());
-            }
-        }
         count();
-        found.extend(query.fetch_all(At::Connection(connection)).await?);
+        let asked = listed(connection, statement, chunk).fetch_all(At::Connection(connection));
+        found.extend(asked.await?);
     }
     Ok(found)
+}
+
+/// Runs a statement that returns nothing over all rows; says how many rows it changed.
+///
+/// Where nobody asks what stands in them, SQLite need not keep what it would return in a table of
+/// its own, which it makes for each row that is run.
+pub(crate) async fn change<const WIDTH: usize>(
+    connection: &mut Connection,
+    statement: Statement,
+    rows: &[[Cell; WIDTH]],
+) -> Result<u64, sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    if let Connection::Lite(lite) = connection {
+        count();
+        let changed = lite.change_each((statement.columns, statement.text), rows)?;
+        return Ok(changed.into_iter().fold(0, u64::saturating_add));
+    }
+    let mut changed: u64 = 0;
+    for chunk in rows.chunks(rows_max(WIDTH)) {
+        count();
+        let done = listed(connection, statement, chunk).execute(At::Connection(connection));
+        changed = changed.saturating_add(done.await?);
+    }
+    Ok(changed)
+}
+
+/// A statement about a list, with its values.
+fn listed<const WIDTH: usize>(
+    connection: &Connection,
+    statement: Statement,
+    rows: &[[Cell; WIDTH]],
+) -> Query {
+    let size = rows.len().next_power_of_two();
+    let mut query = query(written((Marks::of(connection), size, WIDTH), statement));
+    let padding = rows.first().map(|row| row.each_ref().map(Cell::null_like));
+    let missing = size.saturating_sub(rows.len());
+    for row in rows.iter().chain(std::iter::repeat_n(&padding, missing).flatten()) {
+        for cell in row {
+            query = query.bind(cell.clone());
+        }
+    }
+    query
 }
 
 /// The text of a statement about a list of so many rows and columns, written once: that of a large

@@ -6,6 +6,7 @@
 //! committed, as with any settlement; what does not hold leaves the callback stored and ready, to
 //! be claimed and run like any other.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use callgate_core::notification::Notification;
@@ -14,7 +15,9 @@ use callgate_core::time::Timestamp;
 use crate::accept::{Arrival, Callback, Receipt};
 use crate::dialect::Dialect;
 use crate::documents::Document;
+use crate::ending::RowChange;
 use crate::error::StoreError;
+use crate::foretold::{AllForetold, Foretold};
 use crate::group::Operation;
 use crate::inbox::{InboxState, StoredNotification};
 use crate::lease::{ClaimRequest, Job, Lease, MeaningUse};
@@ -115,6 +118,20 @@ impl Store {
     pub async fn enter(&self, Entry(arrival): Entry) -> Result<Receipt, StoreError> {
         self.ask(|reply| Operation::Accept(arrival, reply)).await
     }
+}
+
+/// What is known of the rows that are stored as they end: those of new callbacks, with their orders.
+pub(crate) fn foretold<'a>(
+    arrives: &'a [Arriving],
+    endings: &'a [RowChange],
+    mut subjects: HashMap<String, Option<String>>,
+) -> AllForetold<'a> {
+    let row = |(one, ending): (&'a Arriving, &'a RowChange)| {
+        let id = one.arrival.ids.first()?;
+        let subject = subjects.remove(id)?;
+        Some((id.as_str(), Foretold::new(&one.arrival, subject, ending)?))
+    };
+    arrives.iter().zip(endings).filter_map(row).collect()
 }
 
 /// The job that a worker would be given, had it claimed the notification.

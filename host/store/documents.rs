@@ -4,7 +4,7 @@ use callgate_core::money::Money;
 use callgate_core::order::State;
 use callgate_core::time::Timestamp;
 
-use crate::batch::{Cell, Statement, fetch};
+use crate::batch::{Cell, Statement, change, fetch};
 use crate::error::StoreError;
 use crate::inbox::parse_currency;
 use crate::sql::{Connection, Pool, Row};
@@ -162,7 +162,7 @@ pub(crate) async fn insert(
             [business, collection, key, document.body.as_str().into(), now.into()]
         })
         .collect();
-    fetch(connection, INSERT, &rows).await.map(drop)
+    change(connection, INSERT, &rows).await.map(drop)
 }
 
 /// A new version of a document.
@@ -182,7 +182,7 @@ pub(crate) struct NewVersion {
 pub(crate) async fn update(
     connection: &mut Connection,
     versions: &[NewVersion],
-) -> Result<usize, sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     let rows: Vec<_> = versions
         .iter()
         .map(|version| {
@@ -198,7 +198,7 @@ pub(crate) async fn update(
             ]
         })
         .collect();
-    Ok(fetch(connection, UPDATE, &rows).await?.len())
+    change(connection, UPDATE, &rows).await
 }
 
 const FIND: Statement = Statement {
@@ -225,7 +225,7 @@ const UPDATE: Statement = Statement {
            state = coalesce(v.state, documents.state), body = coalesce(v.body, documents.body), \
            updated_at_ms = v.now_ms from v \
            where documents.business = v.business and documents.collection = v.collection \
-           and documents.key = v.key and documents.version = v.replaces returning documents.key",
+           and documents.key = v.key and documents.version = v.replaces",
     suffix: "",
 };
 

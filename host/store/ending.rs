@@ -7,7 +7,7 @@ use crate::inbox::InboxState;
 use crate::settlement::{AfterPhase, Budget, Settlement, Settling};
 
 /// What becomes of an inbox row.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RowChange {
     pub(crate) id: String,
     pub(crate) owner: String,
@@ -35,7 +35,24 @@ pub(crate) enum LeaseEnd {
     Given,
 }
 
-pub(crate) fn change(settling: &Settling, state: InboxState) -> RowChange {
+/// What becomes of the row of a settlement that holds.
+pub(crate) fn of(settling: &Settling) -> RowChange {
+    match &settling.settlement.outcome {
+        Outcome::Advance(_) => done(settling),
+        Outcome::Keep(reason) => end(settling, InboxState::Done, (reason, "keep")),
+        Outcome::Review(reason) => end(settling, InboxState::Review, (reason, "review")),
+        Outcome::Park(reason) => wait(settling, InboxState::Parked, (reason, "park")),
+        Outcome::Retry(reason) => wait(settling, InboxState::Ready, (reason, "retry")),
+        Outcome::Defer(reason) => wait(settling, InboxState::Ready, (reason, "defer")),
+        // As one that failed, it keeps its place in its order.
+        Outcome::Hold { reason, plugin } => {
+            let plugin = Some(plugin.clone());
+            RowChange { plugin, ..wait(settling, InboxState::Ready, (reason, "retry")) }
+        }
+    }
+}
+
+fn change(settling: &Settling, state: InboxState) -> RowChange {
     let Settlement { lease, scratch, run, .. } = &settling.settlement;
     let finished = matches!(state, InboxState::Done | InboxState::Review);
     RowChange {
@@ -67,7 +84,7 @@ pub(crate) fn lost(settling: &Settling) -> RowChange {
     RowChange { due_at, budget: Budget::Raced, ..again(settling) }
 }
 
-pub(crate) fn wait(
+fn wait(
     settling: &Settling,
     state: InboxState,
     (reason, outcome): (&Reason, &'static str),
@@ -95,7 +112,7 @@ pub(crate) fn end(
     RowChange { reason, outcome: Some(outcome), ..change(settling, state) }
 }
 
-pub(crate) fn done(settling: &Settling) -> RowChange {
+fn done(settling: &Settling) -> RowChange {
     let outcome = Some("advance");
     match settling.settlement.after {
         AfterPhase::None => RowChange { outcome, ..change(settling, InboxState::Done) },

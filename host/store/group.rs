@@ -2,11 +2,12 @@
 
 use tokio::sync::oneshot;
 
-use crate::accept::{self, Arrival, Receipt};
+use crate::accept::{self, Accepted, Arrival, Receipt};
 use crate::calls::log::{self, Called, Calling};
 use crate::deliveries::{self, Redelivery};
 use crate::dialect::Dialect;
-use crate::direct::{Arrived, Arriving};
+use crate::direct::{self, Arrived, Arriving};
+use crate::ending;
 use crate::error::{Fault, StoreError};
 use crate::held::{self, Recalling};
 use crate::inquiries::{self, Inquired, Inquiring};
@@ -195,15 +196,20 @@ impl Group {
         order_block_ms: i64,
     ) -> Result<Answers, Fault> {
         let arrives = &self.arrives.inputs;
-        let arrivals = self.accepts.inputs.iter().chain(arrives.iter().map(|one| &one.arrival));
-        let arrivals: Vec<_> = arrivals.collect();
-        let (mut accepts, contradictions) = accept::run(connection, dialect, &arrivals).await?;
+        let endings: Vec<_> = arrives.iter().map(|one| ending::of(&one.settling)).collect();
+        let decided = arrives.iter().zip(&endings).map(|(one, end)| (&one.arrival, Some(end)));
+        let incoming: Vec<_> =
+            self.accepts.inputs.iter().map(|one| (one, None)).chain(decided).collect();
+        let Accepted { receipts: mut accepts, contradictions, subjects } =
+            accept::run(connection, dialect, &incoming).await?;
+        let foretold = direct::foretold(arrives, &endings, subjects);
         let (registers, released) =
             register::run(connection, dialect, &self.registers.inputs).await?;
         let (settles, finishes) = (&self.settles.inputs, &self.finishes.inputs);
         let settlings = settles.iter().chain(arrives.iter().map(|one| &one.settling));
         let settlings: Vec<_> = settlings.collect();
-        let mut verdicts = settle::run(connection, dialect, &settlings, finishes).await?;
+        let mut verdicts =
+            settle::run(connection, dialect, (&settlings, finishes), foretold).await?;
         // Before the claims, so that what is due now is handed out now.
         let (operates, freed) = operate::run(connection, dialect, &self.operates.inputs).await?;
         let recalls = held::run(connection, dialect, &self.recalls.inputs).await?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use callgate_core::time::Timestamp;
 
-use crate::batch::{Cell, Statement, fetch};
+use crate::batch::{Cell, Statement, change, fetch};
 use crate::error::StoreError;
 use crate::sql::{Connection, Pool, Row, query};
 
@@ -188,7 +188,7 @@ pub(crate) async fn insert(
     entries: &[HistoryEntry],
 ) -> Result<(), sqlx::Error> {
     let rows: Vec<_> = entries.iter().map(HistoryEntry::cells).collect();
-    fetch(connection, INSERT, &rows).await.map(drop)
+    change(connection, INSERT, &rows).await.map(drop)
 }
 
 /// What commits made of their runs, by the ids of their entries.

@@ -300,6 +300,21 @@ pub(crate) async fn oldest_open(pool: &Pool) -> Result<Option<Timestamp>, StoreE
     Ok(row.try_get::<Option<i64>, _>("oldest")?.map(Timestamp::from_ms))
 }
 
+/// Whether a processor put something of the same order off, as a column: 1 or 0. Takes what names
+/// the order.
+macro_rules! has_put_off {
+    ($row:literal) => {
+        concat!(
+            "coalesce((select cast(1 as bigint) from inbox d where d.business = ",
+            $row,
+            ".business and d.subject = ",
+            $row,
+            ".subject and d.state = 'ready' and d.outcome = 'defer' limit 1), cast(0 as bigint))"
+        )
+    };
+}
+pub(crate) use has_put_off;
+
 /// Everything that [`StoredNotification::read`] reads, for who does not need the headers.
 macro_rules! columns {
     () => {

@@ -82,6 +82,7 @@ mod calls;
 mod audit;
 
 mod filter;
+mod foretold;
 
 mod operators;
 

@@ -94,6 +94,26 @@ impl Lite {
         Ok(self.connection.changes())
     }
 
+    /// Runs a statement that returns nothing over one row of values after another; tells how many
+    /// rows each time changed.
+    pub(crate) fn change_each<const WIDTH: usize>(
+        &mut self,
+        (columns, text): (&'static str, &'static str),
+        rows: &[[Cell; WIDTH]],
+    ) -> Result<Vec<u64>, sqlx::Error> {
+        let text = self.singles.entry(text).or_insert_with(|| single(columns, text));
+        let mut statement = self.connection.prepare_cached(text).map_err(fault)?;
+        let places = statement.parameter_count();
+        let change = |row: &[Cell; WIDTH]| {
+            for (place, cell) in (1..=places).zip(row) {
+                statement.raw_bind_parameter(place, cell).map_err(fault)?;
+            }
+            statement.raw_execute().map_err(fault)?;
+            Ok(self.connection.changes())
+        };
+        rows.iter().map(change).collect()
+    }
+
     /// Runs a statement over one row of values after another: the columns of a list, and a text
     /// that is about the list.
     pub(crate) fn run_each<const WIDTH: usize>(

@@ -3,7 +3,7 @@
 use callgate_core::outcome::Event;
 use callgate_core::time::Timestamp;
 
-use crate::batch::{self, Cell, Statement, fetch};
+use crate::batch::{self, Cell, Statement, change};
 use crate::error::{Fault, StoreError};
 use crate::sql::{Connection, Pool, Row, query};
 
@@ -81,7 +81,7 @@ pub(crate) async fn append(connection: &mut Connection, events: &[Outgoing]) -> 
     for (place, outgoing) in (last.saturating_sub(count).saturating_add(1)..).zip(events) {
         rows.push(cells(outgoing, place)?);
     }
-    fetch(connection, INSERT, &rows).await?;
+    change(connection, INSERT, &rows).await?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use callgate_core::order::State;
 use callgate_core::time::Timestamp;
 use serde_json::{Value, json};
 
-use crate::batch::{Cell, Statement, fetch};
+use crate::batch::{Cell, Statement, change, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::documents::{Document, DocumentKey, ORDERS, find, key_cells};
 use crate::error::{Blame, Fault, StoreError};
@@ -159,7 +159,7 @@ pub(crate) async fn run(
     connection: &mut Connection,
     dialect: Dialect,
     group: &[Registration],
-) -> Result<(Vec<Registered>, usize), Fault> {
+) -> Result<(Vec<Registered>, u64), Fault> {
     if group.is_empty() {
         return Ok((Vec::new(), 0));
     }
@@ -243,7 +243,7 @@ impl Known {
 async fn write(
     connection: &mut Connection,
     new: &BTreeMap<DocumentKey, &Registration>,
-) -> Result<usize, Fault> {
+) -> Result<u64, Fault> {
     let mut names = BTreeMap::new();
     for registration in new.values() {
         for name in registration.names() {
@@ -261,15 +261,16 @@ async fn write(
             ]
         })
         .collect();
-    if fetch(connection, NAME, &rows).await?.len() != rows.len() {
+    let named = change(connection, NAME, &rows).await?;
+    if u64::try_from(rows.len()).is_ok_and(|wanted| named != wanted) {
         return Err(Fault::Group(Blame::Race));
     }
     let orders: Vec<_> = new.values().map(|registration| registration.cells()).collect();
-    fetch(connection, INSERT, &orders).await?;
+    change(connection, INSERT, &orders).await?;
     let inquiries: Vec<_> = new.values().flat_map(|one| one.inquiries()).collect();
     let now = new.values().map(|one| one.now).max().unwrap_or_default();
     open::new(connection, &inquiries, now).await?;
-    Ok(fetch(connection, RELEASE, &rows).await?.len())
+    Ok(change(connection, RELEASE, &rows).await?)
 }
 
 impl Registration {
@@ -302,7 +303,7 @@ const NAME: Statement = Statement {
     text: "insert into order_aliases (business, alias, order_no) \
            select v.business, v.alias, v.order_no from v where v.alias is not null \
            on conflict (business, alias) do update set order_no = excluded.order_no \
-           where order_aliases.order_no is null returning alias",
+           where order_aliases.order_no is null",
     suffix: "",
 };
 
@@ -328,7 +329,7 @@ const RELEASE: Statement = Statement {
                and inbox.reason_code = 'order.unknown') then 'ready' else inbox.state end \
            from v where inbox.business = v.v_business and inbox.subject = v.v_alias \
            and (inbox.state = 'parked' or v.v_alias <> v.v_order_no or (inbox.state = 'review' \
-               and inbox.reason_code = 'order.unknown')) returning id",
+               and inbox.reason_code = 'order.unknown'))",
     suffix: "",
 };
 

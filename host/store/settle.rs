@@ -11,13 +11,14 @@ use callgate_core::outcome::Outcome;
 use callgate_core::time::Timestamp;
 
 use crate::attempt::{self, Mode};
-use crate::batch::{Cell, Statement, fetch};
+use crate::batch::{Cell, Statement, change, fetch};
 use crate::dialect::{Dialect, Lock};
 use crate::documents::{self, DocumentKey, ORDERS};
 use crate::ending::{LeaseEnd, RowChange};
 use crate::error::{Blame, Fault, StoreError};
+use crate::foretold::{self, AllForetold};
 use crate::history::{self, HistoryEntry, is_used};
-use crate::inbox::InboxState;
+use crate::inbox::{InboxState, has_put_off};
 use crate::lease::Lease;
 use crate::order::NAMES;
 use crate::outbox::Outgoing;
@@ -44,18 +45,20 @@ pub(crate) struct Verdicts {
     pub(crate) woken: bool,
 }
 
-/// Settles a group of runs and of last phases.
+/// Settles a group of runs and of last phases. The rows of some runs are stored already as they
+/// end.
 pub(crate) async fn run(
     connection: &mut Connection,
     dialect: Dialect,
-    group: &[&Settling],
-    finishing: &[Finishing],
+    (group, finishing): (&[&Settling], &[Finishing]),
+    mut foretold: AllForetold<'_>,
 ) -> Result<Verdicts, Fault> {
     let mut verdicts = Verdicts::default();
     if group.is_empty() && finishing.is_empty() {
         return Ok(verdicts);
     }
-    let mut known = look(connection, dialect, group, finishing).await?;
+    let mut known = look(connection, dialect, (group, finishing), &foretold).await?;
+    foretold::look(connection, &mut foretold, &mut known).await?;
     let mut writes = Writes::default();
     let mut settled = BTreeSet::new();
     for settling in group {
@@ -75,6 +78,7 @@ pub(crate) async fn run(
         verdicts.settles.push(answer);
     }
     let waiting = waiting(&known);
+    foretold::settle(connection, &foretold, &mut writes.rows).await?;
     write(connection, &mut writes, &waiting).await?;
     verdicts.woken = !waiting.is_empty();
     verdicts.events = writes.events;
@@ -182,8 +186,8 @@ fn finished(Finishing { settlement, now }: &Finishing) -> RowChange {
 async fn look(
     connection: &mut Connection,
     dialect: Dialect,
-    group: &[&Settling],
-    finishing: &[Finishing],
+    (group, finishing): (&[&Settling], &[Finishing]),
+    foretold: &AllForetold<'_>,
 ) -> Result<Known, Fault> {
     let mut known = Known::default();
     let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
@@ -191,7 +195,9 @@ async fn look(
         finishing.iter().map(|finishing| finishing.settlement.lease.id.as_str()).collect();
     for Settling { settlement, .. } in group.iter().copied() {
         let lease = &settlement.lease;
-        ids.insert(lease.id.as_str());
+        if !foretold.contains_key(lease.id.as_str()) {
+            ids.insert(lease.id.as_str());
+        }
         keys.extend(documents_of(settlement));
         if let (SubjectSeen::Absent, Some(name)) = (settlement.subject, &lease.subject) {
             names.insert((lease.business.as_str(), name.as_str()));
@@ -272,9 +278,10 @@ async fn write(
         wake(connection, &writes.history, waiting).await?;
     }
     let rows: Vec<_> = writes.rows.iter().map(cells).collect();
-    let settled = fetch(connection, SETTLE, &rows).await?.len();
+    let settled = change(connection, SETTLE, &rows).await?;
     // Everything was locked or alone; if not, nothing of this may be committed.
-    if updated != writes.versions.len() || settled != writes.rows.len() {
+    let all = |changed, wanted: usize| u64::try_from(wanted).is_ok_and(|wanted| changed == wanted);
+    if !all(updated, writes.versions.len()) || !all(settled, writes.rows.len()) {
         return Err(Fault::Group(Blame::Race));
     }
     Ok(())
@@ -295,7 +302,7 @@ async fn wake(
         .into_iter()
         .map(|((business, order_no), at_ms)| [business.into(), order_no.into(), at_ms.into()])
         .collect();
-    fetch(connection, WAKE, &rows).await?;
+    change(connection, WAKE, &rows).await?;
     Ok(())
 }
 
@@ -334,7 +341,7 @@ const WAKE: Statement = Statement {
     text: "update inbox set due_at_ms = v.v_now_ms from v where inbox.business = v.v_business \
            and inbox.subject = v.v_order_no and inbox.state = 'ready' \
            and inbox.outcome = 'defer' and inbox.lease_owner is null \
-           and inbox.due_at_ms > v.v_now_ms returning id",
+           and inbox.due_at_ms > v.v_now_ms",
     suffix: "",
 };
 
@@ -345,9 +352,9 @@ const ROWS: Statement = Statement {
     columns: "id",
     text: concat!(
         "select t.id, t.business, t.subject, t.channel, t.event_type, t.meaning_key, t.state, \
-         t.lease_owner, t.attempts, t.replayed_at_ms, (select cast(count(*) as bigint) from ( \
-             select d.id from inbox d where d.business = t.business and d.subject = t.subject \
-             and d.state = 'ready' and d.outcome = 'defer' limit 1) p) as put_off, ",
+         t.lease_owner, t.attempts, t.replayed_at_ms, ",
+        has_put_off!("t"),
+        " as put_off, ",
         is_used!("t"),
         " as used from v join inbox t on t.id = v.id order by t.channel, t.delivery_key, t.part"
     ),
@@ -355,7 +362,7 @@ const ROWS: Statement = Statement {
 };
 
 /// The change of a row that its worker still holds; the states that it may be in follow.
-macro_rules! change {
+macro_rules! changed {
     ($states:literal) => {
         concat!(
             "update inbox set state = v.new_state, due_at_ms = v.new_due_ms, \
@@ -373,8 +380,7 @@ macro_rules! change {
              races = case when v.budget = 'raced' then inbox.races + 1 else 0 end \
              from v where inbox.id = v.row_id and inbox.lease_owner = v.row_owner \
              and inbox.attempts = v.row_attempt and inbox.state ",
-            $states,
-            " returning id, subject"
+            $states
         )
     };
 }
@@ -384,6 +390,7 @@ const CHANGED: &str = "row_id, row_owner, row_attempt, new_state, new_due_ms, ke
                        new_history";
 
 const SETTLE: Statement =
-    Statement { columns: CHANGED, text: change!("in ('ready', 'parked')"), suffix: "" };
+    Statement { columns: CHANGED, text: changed!("in ('ready', 'parked')"), suffix: "" };
 
-const FINISH: Statement = Statement { columns: CHANGED, text: change!("= 'after'"), suffix: "" };
+const FINISH: Statement =
+    Statement { columns: CHANGED, text: changed!("= 'after' returning id, subject"), suffix: "" };

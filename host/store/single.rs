@@ -18,7 +18,7 @@ pub(crate) fn single(columns: &str, text: &str) -> String {
     rewritten.unwrap_or_else(|| format!("with v({columns}) as (values ({all})) {text}"))
 }
 
-/// The three ways in which a list is used: joined, inserted, updated from.
+/// The four ways in which a list is used: joined, asked about, inserted, updated from.
 fn without_list(text: &str) -> Option<String> {
     if let Some((select, join)) = text.split_once(" from v join ") {
         let (table, on) = join.split_once(" on ")?;
@@ -29,8 +29,11 @@ fn without_list(text: &str) -> Option<String> {
         return (!joined_twice).then(|| format!("{select} from {table} where {on}{rest}"));
     }
     let (head, tail) = text.split_once(" from v where ")?;
-    if let Some((insert, list)) = head.split_once(" select ") {
+    if head.starts_with("select ") {
         // The condition leaves out rows that only fill the list up.
+        return tail.ends_with(" is not null").then(|| head.to_owned());
+    }
+    if let Some((insert, list)) = head.split_once(" select ") {
         let (_, rest) = tail.split_once(" is not null").filter(|(name, _)| !name.contains(' '))?;
         let rest = match rest.strip_prefix(" order by ") {
             Some(order) => order.find(" on conflict").and_then(|place| order.get(place..))?,
@@ -111,6 +114,14 @@ mod tests {
         let text = "select * from (select t.x from v join a t on (t.x = v.x)) d where d.x > 0";
         let one = "select * from (select t.x from a t where (t.x = ?1)) d where d.x > 0";
         assert_eq!(single("x", text), one);
+    }
+
+    #[test]
+    fn a_question_is_asked_about_its_values() {
+        let text = "select v.x as x, (select max(a.z) from a where a.x = v.y) as z from v \
+                    where v.x is not null";
+        let one = "select ?1 as x, (select max(a.z) from a where a.x = ?2) as z";
+        assert_eq!(single("x, y", text), one);
     }
 
     #[test]

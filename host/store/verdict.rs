@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use callgate_core::outcome::{Expect, Outcome, Reason, Step};
 
 use crate::documents::{DocumentKey, NewDocument, NewVersion, ORDERS};
-use crate::ending::{RowChange, again, done, end, lost, wait};
+use crate::ending::{self, RowChange, again, end, lost};
 use crate::error::StoreError;
 use crate::history::{Effect, HistoryEntry, Meaning};
 use crate::inbox::InboxState;
@@ -37,7 +37,7 @@ impl Known {
 }
 
 /// The inbox row of a job, as it is now.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct LeasedRow {
     pub(crate) business: String,
     pub(crate) subject: Option<String>,
@@ -88,29 +88,23 @@ pub(crate) fn decide(
         writes.rows.push(again(settling));
         return Ok(Settled::Released);
     }
-    let change = match &settlement.outcome {
-        Outcome::Retry(reason) => wait(settling, InboxState::Ready, (reason, "retry")),
-        Outcome::Defer(reason) => wait(settling, InboxState::Ready, (reason, "defer")),
-        // As one that failed, it keeps its place in its order.
-        Outcome::Hold { reason, plugin } => {
-            let plugin = Some(plugin.clone());
-            RowChange { plugin, ..wait(settling, InboxState::Ready, (reason, "retry")) }
-        }
-        Outcome::Park(reason) => {
-            if settlement.subject != SubjectSeen::Absent || row.subject.is_none() {
-                return Err(StoreError::invalid("parked without waiting for an order"));
-            }
-            wait(settling, InboxState::Parked, (reason, "park"))
+    match &settlement.outcome {
+        Outcome::Park(_) if settlement.subject != SubjectSeen::Absent || row.subject.is_none() => {
+            return Err(StoreError::invalid("parked without waiting for an order"));
         }
         Outcome::Keep(_) | Outcome::Review(_) if !holds(known, row, settlement) => {
             writes.rows.push(lost(settling));
             return Ok(Settled::Conflict);
         }
-        Outcome::Keep(reason) => end(settling, InboxState::Done, (reason, "keep")),
-        Outcome::Review(reason) => end(settling, InboxState::Review, (reason, "review")),
         Outcome::Advance(step) => return advance(known, settling, step, writes),
-    };
-    writes.rows.push(change);
+        Outcome::Keep(_)
+        | Outcome::Review(_)
+        | Outcome::Park(_)
+        | Outcome::Retry(_)
+        | Outcome::Defer(_)
+        | Outcome::Hold { .. } => {}
+    }
+    writes.rows.push(ending::of(settling));
     Ok(standing(known, row, 0))
 }
 
@@ -144,7 +138,7 @@ fn advance(
         now: settling.now,
     });
     writes.events.extend(outgoing);
-    writes.rows.push(done(settling));
+    writes.rows.push(ending::of(settling));
     for key in
         plan.inserts.iter().map(|one| &one.key).chain(plan.versions.iter().map(|one| &one.key))
     {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use callgate_core::outcome::{Expect, Outcome};
+use callgate_core::outcome::{Draft, Expect, Outcome};
 use callgate_store::{
-    Arrived, Callback, ClaimRequest, Foreseen, InboxState, Receipt, Settled, Store,
+    AfterPhase, Arrived, Callback, ClaimRequest, DocumentRead, DocumentRef, Foreseen, InboxState,
+    Job, Receipt, Settled, Settlement, Store, StoredNotification,
 };
 use futures_util::future::join_all;
 
@@ -67,6 +68,74 @@ pub(crate) async fn a_job_that_is_foreseen_is_the_one_that_is_claimed(house: &Ho
     assert_eq!(claimed.stored, expected);
     assert_eq!((claimed.subject, claimed.meaning), (foreseen.subject, foreseen.meaning));
     assert_eq!(claimed.lease.attempt(), foreseen.lease.attempt());
+}
+
+/// What may come out of a run, with a name for it.
+fn ends(job: &Job) -> Vec<(&'static str, Settlement)> {
+    let with = |outcome| {
+        let scratch = Some("{}".to_owned());
+        Settlement { scratch, due_at: at(500), ..settlement(job, outcome) }
+    };
+    let long = |settlement| Settlement { after: AfterPhase::Wanted, ..settlement };
+    let raced = |settlement| {
+        let document = DocumentRef { collection: "ledger".to_owned(), key: "none".to_owned() };
+        let read = DocumentRead { document, version: Some(9) };
+        Settlement { reads: vec![read], ..settlement }
+    };
+    let native = |settlement| Settlement { run: None, scratch: None, ..settlement };
+    let twice = [0, 1].map(|_| write("ledger", "k", "{}", Expect::Any));
+    let twice = Draft { target: None, writes: twice.into(), events: Vec::new() };
+    let told = || reason("plugin.told");
+    vec![
+        ("advance", with(paid(job))),
+        ("advance with a last phase", long(with(paid(job)))),
+        ("advance without a processor", native(with(paid(job)))),
+        ("keep", with(Outcome::Keep(told()))),
+        ("review", with(Outcome::Review(told()))),
+        ("retry", with(Outcome::Retry(told()))),
+        ("defer", with(Outcome::Defer(told()))),
+        ("hold", with(Outcome::Hold { reason: told(), plugin: "mall/other".to_owned() })),
+        ("advance, race lost", raced(with(paid(job)))),
+        ("advance with a last phase, race lost", raced(long(with(paid(job))))),
+        ("keep, race lost", raced(with(Outcome::Keep(told())))),
+        ("park a known order", with(Outcome::Park(told()))),
+        ("write a document twice", with(advance(twice))),
+    ]
+}
+
+/// A row, without what differs between any two.
+fn bare(stored: StoredNotification) -> StoredNotification {
+    StoredNotification {
+        id: String::new(),
+        delivery_key: String::new(),
+        subject: None,
+        history_id: stored.history_id.map(|_| String::new()),
+        notification: payment("d", "o", "t").verified.notifications()[0].clone(),
+        ..stored
+    }
+}
+
+pub(crate) async fn a_row_ends_the_same_however_it_was_decided(house: &House) {
+    let store = house.open().await;
+    register(&store, "any").await;
+    let any = foresee(&store, &Arc::new(payment("d", "any", "t")), 1).await.unwrap().job;
+    for (place, (name, _)) in ends(&any).into_iter().enumerate() {
+        let orders = ["first", "stored"].map(|way| format!("{way}-{place}"));
+        let [first, stored] = orders.each_ref().map(String::as_str);
+        register(&store, first).await;
+        register(&store, stored).await;
+        let told = Arc::new(payment(first, first, first));
+        let Foreseen { job, entry } = foresee(&store, &told, 1).await.unwrap();
+        let end = ends(&job).remove(place).1;
+        let one = store.arrive(entry, end, at(2)).await.map(|arrived| arrived.settled);
+        let first = store.notification(&job.stored.id).await.unwrap().unwrap();
+        accept(&store, payment(stored, stored, stored), 1).await;
+        let job = claim_one(&store, "w", 1).await;
+        let two = store.settle(ends(&job).remove(place).1, at(2)).await;
+        let stored = store.notification(&job.stored.id).await.unwrap().unwrap();
+        assert_eq!(bare(first), bare(stored), "{name}");
+        assert_eq!(one.map_err(|error| error.code()), two.map_err(|error| error.code()), "{name}");
+    }
 }
 
 pub(crate) async fn what_no_order_waits_for_is_not_foreseen(house: &House) {
@@ -160,8 +229,7 @@ pub(crate) async fn an_impossible_decision_stores_the_callback_all_the_same(hous
     let foreseen = foresee(&store, &Arc::new(payment("d1", "o1", "t1")), 1).await.unwrap();
     let Foreseen { job, entry } = foreseen;
     let twice = [0, 1].map(|_| write("ledger", "k", "{}", Expect::Any));
-    let draft =
-        callgate_core::outcome::Draft { target: None, writes: twice.into(), events: Vec::new() };
+    let draft = Draft { target: None, writes: twice.into(), events: Vec::new() };
     let settling = settlement(&job, advance(draft));
     assert_eq!(store.arrive(entry, settling, at(2)).await.unwrap_err().code(), "store.invalid");
     let receipt = store.accept(payment("d1", "o1", "t1"), at(3)).await.unwrap();

@@ -128,6 +128,7 @@ stories! {
         what_no_order_waits_for_is_not_foreseen
         of_one_callback_on_ten_ways_one_decides
         of_two_messages_of_one_meaning_one_decides
+        a_row_ends_the_same_however_it_was_decided
         a_decision_that_does_not_hold_leaves_the_callback_ready
         a_decision_to_come_again_leaves_the_callback_for_later
         an_impossible_decision_stores_the_callback_all_the_same

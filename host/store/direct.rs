@@ -12,7 +12,8 @@ use std::sync::Arc;
 use callgate_core::notification::Notification;
 use callgate_core::time::Timestamp;
 
-use crate::accept::{Arrival, Callback, Receipt};
+use crate::batch::{Cell, Statement, fetch};
+use crate::callback::{Arrival, Callback, Receipt};
 use crate::dialect::Dialect;
 use crate::documents::Document;
 use crate::ending::RowChange;
@@ -22,7 +23,7 @@ use crate::group::Operation;
 use crate::inbox::{InboxState, StoredNotification};
 use crate::lease::{ClaimRequest, Job, Lease, MeaningUse};
 use crate::settlement::{Settled, Settlement, Settling};
-use crate::sql::{Connection, query};
+use crate::sql::Connection;
 use crate::store::Store;
 
 /// A callback that can be decided before it is stored.
@@ -79,11 +80,13 @@ impl Store {
         worker.check()?;
         let [told] = callback.verified.notifications() else { return Ok(None) };
         let Some(name) = &told.order_no else { return Ok(None) };
-        let sought = Sought { business: &callback.business, name, meaning_key: &told.meaning_key };
-        let reading = &self.pools().reading;
-        let Some(order) = reading.waiting_order(self.readers(), &sought).await? else {
-            return Ok(None);
+        let sought = Sought {
+            business: callback.business.clone(),
+            name: name.clone(),
+            meaning_key: told.meaning_key.clone(),
         };
+        let reading = &self.pools().reading;
+        let Some(order) = reading.waiting_order(sought).await? else { return Ok(None) };
         let until = now.plus_ms(worker.lease_ms);
         let arrival = Arrival {
             callback: Arc::clone(callback),
@@ -181,38 +184,48 @@ fn job(arrival: &Arrival, told: &Notification, order: Document) -> Option<Job> {
 }
 
 /// An order that may wait for a callback.
-pub(crate) struct Sought<'a> {
-    pub(crate) business: &'a str,
+#[derive(Debug)]
+pub(crate) struct Sought {
+    pub(crate) business: String,
     /// One of its names.
-    pub(crate) name: &'a str,
+    pub(crate) name: String,
     /// What the callback says of it.
-    pub(crate) meaning_key: &'a str,
+    pub(crate) meaning_key: String,
 }
 
-impl Sought<'_> {
-    /// The order, if it is registered, the meaning is fresh, and nothing else about it is open.
-    pub(crate) async fn find(
-        &self,
-        connection: &mut Connection,
-    ) -> Result<Option<Document>, StoreError> {
-        let row = query(WAITING)
-            .bind(self.business)
-            .bind(self.name)
-            .bind(self.meaning_key)
-            .fetch_optional(connection)
-            .await?;
-        row.as_ref().map(Document::read).transpose()
+/// The orders of those that are registered, whose meaning is fresh, and of which nothing else is
+/// open; each with its place. One that cannot be read is as one that is not there.
+pub(crate) async fn waiting(
+    connection: &mut Connection,
+    sought: &[&Sought],
+) -> Result<Vec<(usize, Document)>, StoreError> {
+    let cells = |(place, sought): (usize, &&Sought)| {
+        let Sought { business, name, meaning_key } = *sought;
+        let place = i64::try_from(place).unwrap_or(i64::MAX);
+        [Cell::from(place), (&**business).into(), (&**name).into(), (&**meaning_key).into()]
+    };
+    let rows: Vec<_> = sought.iter().enumerate().map(cells).collect();
+    let mut found = Vec::new();
+    for row in fetch(connection, WAITING, &rows).await? {
+        let place = usize::try_from(row.try_get::<i64, _>("place")?).unwrap_or(usize::MAX);
+        found.extend(Document::read(&row).ok().map(|document| (place, document)));
     }
+    Ok(found)
 }
 
 /// The sum keeps PostgreSQL from looking for neighbours in the index of what is open: those of one
-/// order are found by the order.
-pub(crate) const WAITING: &str = "select t.business, t.collection, t.key, t.version, t.state, t.body, \
-    t.amount_minor, t.currency, t.channel, t.created_at_ms, t.updated_at_ms \
-    from order_aliases a join documents t on t.business = a.business \
-    and t.collection = 'orders' and t.key = a.order_no \
-    where a.business = $1 and a.alias = $2 \
-    and not exists (select 1 from history h where h.business = t.business \
-        and h.order_no = t.key and h.meaning_key = $3 and h.effect <> 'none') \
-    and not exists (select 1 from inbox e where e.business = t.business \
-        and e.subject = t.key and e.due_at_ms + 0 is not null)";
+/// order are found by the order. No `not exists`, as for [`is_used`].
+pub(crate) const WAITING: Statement = Statement {
+    columns: "place, in_business, name, in_meaning",
+    text: "select v.place as place, t.business, t.collection, t.key, t.version, t.state, t.body, \
+           t.amount_minor, t.currency, t.channel, t.created_at_ms, t.updated_at_ms from v \
+           join (select a.alias as asked, d.* from order_aliases a, documents d \
+               where d.business = a.business and d.collection = 'orders' \
+               and d.key = a.order_no) t on (t.business = v.in_business and t.asked = v.name) \
+           where coalesce((select 1 from history h where h.business = t.business \
+               and h.order_no = t.key and h.meaning_key = v.in_meaning and h.effect <> 'none' \
+               limit 1), 0) = 0 \
+           and coalesce((select 1 from inbox e where e.business = t.business \
+               and e.subject = t.key and e.due_at_ms + 0 is not null limit 1), 0) = 0",
+    suffix: "",
+};

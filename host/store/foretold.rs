@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use callgate_core::time::Timestamp;
 
-use crate::accept::Arrival;
 use crate::batch::{Cell, Statement, change, fetch};
+use crate::callback::Arrival;
 use crate::ending::RowChange;
 use crate::error::Fault;
 use crate::history::is_used;

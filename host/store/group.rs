@@ -2,7 +2,8 @@
 
 use tokio::sync::oneshot;
 
-use crate::accept::{self, Accepted, Arrival, Receipt};
+use crate::accept::{self, Accepted};
+use crate::callback::{Arrival, Receipt};
 use crate::calls::log::{self, Called, Calling};
 use crate::deliveries::{self, Redelivery};
 use crate::dialect::Dialect;

@@ -4,9 +4,8 @@
 //! clock: `now` is always a parameter, in SQL too.
 //!
 //! Reading order: [`Store`] is the way in. What writes waits for one writer (`writer`), which runs
-//! what waits in line (`queue`, `weight`) as one transaction (`group`): accepting (`accept`, `repeat`;
-//! with what was decided before, `direct`), registering
-//! (`register`),
+//! what waits in line (`queue`, `weight`) as one transaction (`group`): accepting (`accept`, `callback`,
+//! `storing`, `repeat`; with what was decided before, `direct`, `foretold`), registering (`register`),
 //! settling (`settlement`, `settle`, `verdict`, `ending`), claiming (`lease`, `held`) and delivering (`sinks`). One
 //! file per table knows its columns: `inbox`, `documents`, `history`, `outbox`, `deliveries`,
 //! `attempt` (and `recorded`, what back-tests and statistics read of it), `calls`, `audit`; `order` looks
@@ -31,9 +30,15 @@ mod group;
 
 mod accept;
 
+mod callback;
+
+mod storing;
+
 mod repeat;
 
 mod direct;
+
+mod foretold;
 
 mod register;
 
@@ -82,7 +87,6 @@ mod calls;
 mod audit;
 
 mod filter;
-mod foretold;
 
 mod operators;
 
@@ -130,7 +134,6 @@ mod settings;
 
 mod error;
 
-pub use accept::{Callback, PARTS_MAX, Receipt};
 pub use alerts::{
     AlertStep, AlertStepped, COUNT_SPAN_MS, CountedSpan, DueNotice, Notice, NoticeClaim, NoticeEnd,
     OpenAlert, Raised, SeenAlert, Severity, Turn, WebhookStanding,
@@ -140,6 +143,7 @@ pub use audit::{AUDIT_MAX, AuditEntry, AuditQuery};
 pub use backup::{Contents, Existing, backup, restore};
 pub use bell::Bell;
 pub use bills::{BILL_ROWS_MAX, PaidNotification, PaidPage};
+pub use callback::{Callback, PARTS_MAX, Receipt};
 pub use calls::{CALLS_MAX, CallBegun, CallEnd, CallKept, EndedCall, NewCall, StoredCall};
 pub use certificates::{AskGaps, CertificateAsk, PlatformCertificate};
 pub use deliveries::{DEAD_LETTERS_MAX, DeadAct, DeadLetter, DeadLetters, WaitingDelivery};

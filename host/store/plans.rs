@@ -50,7 +50,7 @@ fn an_order_is_looked_at_by_index() {
 #[test]
 fn an_order_that_waits_is_found_by_index() {
     let indexes = ["sqlite_autoindex_order_aliases_1", "history_once", "inbox_subject"];
-    looks_up(WAITING, &indexes);
+    looks_up(&single(WAITING.columns, WAITING.text), &indexes);
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Documents for many runs at once: who asks while others are being answered waits for them, and
-//! then shares one statement with everybody else who waits.
+//! Documents for many runs, and orders for many callbacks at once: who asks while others are being
+//! answered waits for them, and then shares one statement with everybody else who waits.
 //!
-//! Each run asks for a document or two. Alone that costs a connection, a statement and two changes
+//! Each run asks for a document or two, each callback for an order. Alone that costs a connection, a statement and two changes
 //! of thread for each; together it costs a row.
 
 use std::collections::{BTreeSet, HashMap};
@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::dialect::File;
-use crate::direct::Sought;
+use crate::direct::{Sought, waiting};
 use crate::documents::{Document, DocumentKey, DocumentRef, checked, find, several};
 use crate::error::StoreError;
 use crate::sql::{Connection, Pool};
@@ -58,11 +58,11 @@ impl Near {
     }
 }
 
-/// One who asks.
+/// One who asks. The answer is `None` where it cannot be read.
 #[derive(Debug)]
-struct Asked {
-    keys: Vec<DocumentKey>,
-    reply: oneshot::Sender<Option<Vec<Option<Document>>>>,
+enum Asked {
+    Documents(Vec<DocumentKey>, oneshot::Sender<Option<Vec<Option<Document>>>>),
+    Waiting(Sought, oneshot::Sender<Option<Option<Document>>>),
 }
 
 impl Reading {
@@ -84,19 +84,21 @@ impl Reading {
         }
     }
 
-    /// The order that waits for a callback, if there is one.
+    /// The order that waits for a callback, if there is one that can be read.
     pub(crate) async fn waiting_order(
         &self,
-        readers: &Pool,
-        sought: &Sought<'_>,
+        sought: Sought,
     ) -> Result<Option<Document>, StoreError> {
-        let Some(near) = &self.near else {
-            return sought.find(&mut readers.acquire().await?).await;
-        };
-        let Some(mut connection) = near.take() else { return Ok(None) };
-        let found = sought.find(&mut connection).await?;
-        near.keep(connection);
-        Ok(found)
+        if let Some(near) = &self.near {
+            let Some(mut connection) = near.take() else { return Ok(None) };
+            let found = waiting(&mut connection, &[&sought]).await?;
+            near.keep(connection);
+            return Ok(found.into_iter().next().map(|(_, order)| order));
+        }
+        let (reply, answer) = oneshot::channel();
+        drop(self.asking.send(Asked::Waiting(sought, reply)).await);
+        // Where it cannot be read, storing the callback will say what is wrong.
+        Ok(answer.await.ok().flatten().flatten())
     }
 
     /// Several documents of one business, in the order asked. What cannot be read together is read
@@ -114,7 +116,7 @@ impl Reading {
             return Ok(found);
         }
         let (reply, answer) = oneshot::channel();
-        if self.asking.send(Asked { keys, reply }).await.is_ok()
+        if self.asking.send(Asked::Documents(keys, reply)).await.is_ok()
             && let Ok(Some(found)) = answer.await
         {
             return Ok(found);
@@ -130,26 +132,55 @@ async fn read(readers: Pool, asked: Arc<Mutex<mpsc::Receiver<Asked>>>) {
         if asked.lock().await.recv_many(&mut together, TOGETHER_MAX).await == 0 {
             return;
         }
-        let found = look(&readers, &together).await;
-        for Asked { keys, reply } in together.drain(..) {
-            let own = |found: &HashMap<DocumentKey, Document>| {
-                keys.iter().map(|key| found.get(key).cloned()).collect()
-            };
-            let own = found.as_ref().map(own);
+        let mut found = look(&readers, &together).await.unwrap_or_default();
+        for (place, asked) in together.drain(..).enumerate() {
             // Whoever asked may have gone.
-            drop(reply.send(own));
+            match asked {
+                Asked::Documents(keys, reply) => {
+                    let own = |found: &HashMap<DocumentKey, Document>| {
+                        keys.iter().map(|key| found.get(key).cloned()).collect()
+                    };
+                    drop(reply.send(found.documents.as_ref().map(own)));
+                }
+                Asked::Waiting(_, reply) => {
+                    let own = |found: &mut HashMap<usize, Document>| found.remove(&place);
+                    drop(reply.send(found.waiting.as_mut().map(own)));
+                }
+            }
         }
     }
 }
 
 /// What exists of all that is asked for; `None` where it cannot be read.
-async fn look(readers: &Pool, together: &[Asked]) -> Option<HashMap<DocumentKey, Document>> {
-    let keys: BTreeSet<&DocumentKey> = together.iter().flat_map(|one| &one.keys).collect();
+#[derive(Debug, Default)]
+struct Together {
+    documents: Option<HashMap<DocumentKey, Document>>,
+    /// By the places of those who asked.
+    waiting: Option<HashMap<usize, Document>>,
+}
+
+async fn look(readers: &Pool, together: &[Asked]) -> Option<Together> {
+    let mut keys = BTreeSet::new();
+    let (mut places, mut sought) = (Vec::new(), Vec::new());
+    for (place, asked) in together.iter().enumerate() {
+        match asked {
+            Asked::Documents(own, _) => keys.extend(own),
+            Asked::Waiting(own, _) => {
+                places.push(place);
+                sought.push(own);
+            }
+        }
+    }
     let mut connection = readers.acquire().await.ok()?;
-    let found = find(&mut connection, "", keys.into_iter()).await.ok()?;
     let named =
         |one: Document| ((one.business.clone(), one.collection.clone(), one.key.clone()), one);
-    Some(found.into_iter().map(named).collect())
+    let documents = find(&mut connection, "", keys.into_iter()).await;
+    let waiting = waiting(&mut connection, &sought).await;
+    let placed = |(place, order): (usize, Document)| Some((*places.get(place)?, order));
+    Some(Together {
+        documents: documents.ok().map(|found| found.into_iter().map(named).collect()),
+        waiting: waiting.ok().map(|found| found.into_iter().filter_map(placed).collect()),
+    })
 }
 
 /// Runs that may wait before they wait for their turn to wait.

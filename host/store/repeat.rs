@@ -6,8 +6,8 @@
 
 use metrics::counter;
 
-use crate::accept::Arrival;
 use crate::batch::{Cell, Statement, fetch};
+use crate::callback::Arrival;
 use crate::sql::Connection;
 
 /// A repeat that says something else than the message that is stored.

@@ -7,8 +7,8 @@ use callgate_core::time::Timestamp;
 use tokio::sync::{Mutex, oneshot, watch};
 use uuid::{ContextV7, Uuid};
 
-use crate::accept::{Arrival, Callback, Receipt};
 use crate::bell::{Bell, Rope};
+use crate::callback::{Arrival, Callback, Receipt};
 use crate::deliveries::{self, DeadLetter, DeadLetters, WaitingDelivery};
 use crate::dialect::{Pools, connect};
 use crate::documents::{Document, DocumentRef};

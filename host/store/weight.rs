@@ -3,8 +3,8 @@
 
 use callgate_core::outcome::{Event, Outcome};
 
-use crate::accept::Arrival;
 use crate::attempt::Spent;
+use crate::callback::Arrival;
 use crate::calls::CallEnd;
 use crate::calls::log::Calling;
 use crate::group::Operation;

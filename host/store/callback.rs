@@ -45,6 +45,11 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
+    /// Whether it was decided what becomes of it.
+    pub(crate) fn is_decided(&self) -> bool {
+        self.lease.is_some() && self.callback.verified.notifications().len() == 1
+    }
+
     /// Holds the texts against what PostgreSQL cannot store and SQLite could.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         let nul = |text: &str| text.contains('\0');

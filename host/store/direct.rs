@@ -16,7 +16,7 @@ use crate::batch::{Cell, Statement, fetch};
 use crate::callback::{Arrival, Callback, Receipt};
 use crate::dialect::Dialect;
 use crate::documents::Document;
-use crate::ending::RowChange;
+use crate::ending::{self, RowChange};
 use crate::error::StoreError;
 use crate::foretold::{AllForetold, Foretold};
 use crate::group::Operation;
@@ -56,6 +56,13 @@ pub(crate) struct Arriving {
     pub(crate) settling: Settling,
 }
 
+impl Arriving {
+    /// The row as the decision leaves it, should it hold.
+    pub(crate) fn ending(&self) -> Option<RowChange> {
+        self.arrival.is_decided().then(|| ending::of(&self.settling))
+    }
+}
+
 impl Store {
     /// Whether the database is a file of this host: a look at it costs no round trip.
     #[must_use]
@@ -80,13 +87,6 @@ impl Store {
         worker.check()?;
         let [told] = callback.verified.notifications() else { return Ok(None) };
         let Some(name) = &told.order_no else { return Ok(None) };
-        let sought = Sought {
-            business: callback.business.clone(),
-            name: name.clone(),
-            meaning_key: told.meaning_key.clone(),
-        };
-        let reading = &self.pools().reading;
-        let Some(order) = reading.waiting_order(sought).await? else { return Ok(None) };
         let until = now.plus_ms(worker.lease_ms);
         let arrival = Arrival {
             callback: Arc::clone(callback),
@@ -94,7 +94,15 @@ impl Store {
             lease: Some((worker.owner.clone(), until)),
             now,
         };
+        // Who asks for an order asks together with others, whom this must not spoil it for.
         arrival.check()?;
+        let sought = Sought {
+            business: callback.business.clone(),
+            name: name.clone(),
+            meaning_key: told.meaning_key.clone(),
+        };
+        let reading = &self.pools().reading;
+        let Some(order) = reading.waiting_order(sought).await? else { return Ok(None) };
         Ok(job(&arrival, told, order).map(|job| Foreseen { job, entry: Entry(arrival) }))
     }
 
@@ -126,13 +134,13 @@ impl Store {
 /// What is known of the rows that are stored as they end: those of new callbacks, with their orders.
 pub(crate) fn foretold<'a>(
     arrives: &'a [Arriving],
-    endings: &'a [RowChange],
+    endings: &'a [Option<RowChange>],
     mut subjects: HashMap<String, Option<String>>,
 ) -> AllForetold<'a> {
-    let row = |(one, ending): (&'a Arriving, &'a RowChange)| {
+    let row = |(one, ending): (&'a Arriving, &'a Option<RowChange>)| {
         let id = one.arrival.ids.first()?;
         let subject = subjects.remove(id)?;
-        Some((id.as_str(), Foretold::new(&one.arrival, subject, ending)?))
+        Some((id.as_str(), Foretold::new(&one.arrival, subject, ending.as_ref()?)?))
     };
     arrives.iter().zip(endings).filter_map(row).collect()
 }

@@ -110,12 +110,13 @@ pub(crate) async fn settle(
     Ok(())
 }
 
-/// What a look at the row itself would tell beside what is known of it.
-const AROUND: Statement = Statement {
+/// What a look at the row itself would tell beside what is known of it. That it is put off itself
+/// is nothing to wake it for.
+pub(crate) const AROUND: Statement = Statement {
     columns: "row_id, business, subject, meaning_key",
     text: concat!(
         "select v.row_id as row_id, ",
-        has_put_off!("v"),
+        has_put_off!("v", " and d.id <> v.row_id"),
         " as put_off, ",
         is_used!("v"),
         " as used from v where v.row_id is not null"

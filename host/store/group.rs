@@ -2,13 +2,13 @@
 
 use tokio::sync::oneshot;
 
-use crate::accept::{self, Accepted};
+use crate::accept::{self, Accepted, Incoming};
 use crate::callback::{Arrival, Receipt};
 use crate::calls::log::{self, Called, Calling};
 use crate::deliveries::{self, Redelivery};
 use crate::dialect::Dialect;
 use crate::direct::{self, Arrived, Arriving};
-use crate::ending;
+use crate::ending::RowChange;
 use crate::error::{Fault, StoreError};
 use crate::held::{self, Recalling};
 use crate::inquiries::{self, Inquired, Inquiring};
@@ -189,6 +189,13 @@ impl Group {
         .fold(0, usize::saturating_add)
     }
 
+    /// Every callback to be stored.
+    fn incoming<'a>(&'a self, endings: &'a [Option<RowChange>]) -> Vec<Incoming<'a>> {
+        let accepts = self.accepts.inputs.iter().map(|one| (one, None));
+        let arrives = self.arrives.inputs.iter().map(|one| &one.arrival);
+        accepts.chain(arrives.zip(endings.iter().map(Option::as_ref))).collect()
+    }
+
     /// Runs everything inside the transaction that `connection` is in.
     pub(crate) async fn run(
         &self,
@@ -197,10 +204,8 @@ impl Group {
         order_block_ms: i64,
     ) -> Result<Answers, Fault> {
         let arrives = &self.arrives.inputs;
-        let endings: Vec<_> = arrives.iter().map(|one| ending::of(&one.settling)).collect();
-        let decided = arrives.iter().zip(&endings).map(|(one, end)| (&one.arrival, Some(end)));
-        let incoming: Vec<_> =
-            self.accepts.inputs.iter().map(|one| (one, None)).chain(decided).collect();
+        let endings: Vec<_> = arrives.iter().map(Arriving::ending).collect();
+        let incoming = self.incoming(&endings);
         let Accepted { receipts: mut accepts, contradictions, subjects } =
             accept::run(connection, dialect, &incoming).await?;
         let foretold = direct::foretold(arrives, &endings, subjects);

@@ -301,15 +301,20 @@ pub(crate) async fn oldest_open(pool: &Pool) -> Result<Option<Timestamp>, StoreE
 }
 
 /// Whether a processor put something of the same order off, as a column: 1 or 0. Takes what names
-/// the order.
+/// the order, and what else is wanted of the row `d`.
 macro_rules! has_put_off {
     ($row:literal) => {
+        crate::inbox::has_put_off!($row, "")
+    };
+    ($row:literal, $more:literal) => {
         concat!(
             "coalesce((select cast(1 as bigint) from inbox d where d.business = ",
             $row,
             ".business and d.subject = ",
             $row,
-            ".subject and d.state = 'ready' and d.outcome = 'defer' limit 1), cast(0 as bigint))"
+            ".subject and d.state = 'ready' and d.outcome = 'defer'",
+            $more,
+            " limit 1), cast(0 as bigint))"
         )
     };
 }

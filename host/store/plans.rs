@@ -2,6 +2,7 @@
 //! part of its table. PostgreSQL's are read by a conformance story, from its log.
 
 use crate::direct::WAITING;
+use crate::foretold::AROUND;
 use crate::history::STORY;
 use crate::inquiries::{HEARD, SILENT, SILENT_OTHER};
 use crate::order::OTHER_NAMES;
@@ -28,7 +29,7 @@ fn looks_up(text: &str, indexes: &[&str]) {
     let steps = plan(text);
     let tables = ["inbox", "outbox", "history", "order_aliases", "documents"];
     let scan = |step: &String| {
-        let letters = ["a", "e", "h", "i", "o", "t", "n"];
+        let letters = ["a", "d", "e", "h", "i", "n", "o", "t", "u"];
         let mut names = letters.iter().chain(&tables);
         names.any(|name| step.split(' ').take(2).eq(["SCAN", name]))
     };
@@ -51,6 +52,12 @@ fn an_order_is_looked_at_by_index() {
 fn an_order_that_waits_is_found_by_index() {
     let indexes = ["sqlite_autoindex_order_aliases_1", "history_once", "inbox_subject"];
     looks_up(&single(WAITING.columns, WAITING.text), &indexes);
+}
+
+#[test]
+fn what_stands_around_a_new_row_is_found_by_index() {
+    let around = single(AROUND.columns, AROUND.text);
+    looks_up(&around, &["history_once", "inbox_subject"]);
 }
 
 #[test]

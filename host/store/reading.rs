@@ -61,9 +61,14 @@ impl Near {
 /// One who asks. The answer is `None` where it cannot be read.
 #[derive(Debug)]
 enum Asked {
-    Documents(Vec<DocumentKey>, oneshot::Sender<Option<Vec<Option<Document>>>>),
-    Waiting(Sought, oneshot::Sender<Option<Option<Document>>>),
+    Documents(Vec<DocumentKey>, Reply<Vec<Option<Document>>>),
+    Waiting(Sought, Reply<Option<Document>>),
 }
+
+type Reply<T> = oneshot::Sender<Option<T>>;
+
+/// Several questions and where their answers go.
+type Questions<Q, T> = Vec<(Q, Reply<T>)>;
 
 impl Reading {
     /// Starts to read, on the runtime that this is called on.
@@ -132,55 +137,63 @@ async fn read(readers: Pool, asked: Arc<Mutex<mpsc::Receiver<Asked>>>) {
         if asked.lock().await.recv_many(&mut together, TOGETHER_MAX).await == 0 {
             return;
         }
-        let mut found = look(&readers, &together).await.unwrap_or_default();
-        for (place, asked) in together.drain(..).enumerate() {
-            // Whoever asked may have gone.
+        let (mut documents, mut orders) = (Vec::new(), Vec::new());
+        for asked in together.drain(..) {
             match asked {
-                Asked::Documents(keys, reply) => {
-                    let own = |found: &HashMap<DocumentKey, Document>| {
-                        keys.iter().map(|key| found.get(key).cloned()).collect()
-                    };
-                    drop(reply.send(found.documents.as_ref().map(own)));
-                }
-                Asked::Waiting(_, reply) => {
-                    let own = |found: &mut HashMap<usize, Document>| found.remove(&place);
-                    drop(reply.send(found.waiting.as_mut().map(own)));
-                }
+                Asked::Documents(keys, reply) => documents.push((keys, reply)),
+                Asked::Waiting(sought, reply) => orders.push((sought, reply)),
             }
         }
+        // Runs are under way; those who ask for an order have not begun one.
+        read_documents(&readers, documents).await;
+        read_orders(&readers, orders).await;
     }
 }
 
-/// What exists of all that is asked for; `None` where it cannot be read.
-#[derive(Debug, Default)]
-struct Together {
-    documents: Option<HashMap<DocumentKey, Document>>,
-    /// By the places of those who asked.
-    waiting: Option<HashMap<usize, Document>>,
+/// Answers those who ask for documents.
+async fn read_documents(readers: &Pool, asked: Questions<Vec<DocumentKey>, Vec<Option<Document>>>) {
+    if asked.is_empty() {
+        return;
+    }
+    let look = async {
+        let keys: BTreeSet<&DocumentKey> = asked.iter().flat_map(|(keys, _)| keys).collect();
+        find(&mut readers.acquire().await?, "", keys.into_iter()).await
+    };
+    let found = look.await.inspect_err(tell).ok().map(|found| {
+        let named =
+            |one: Document| ((one.business.clone(), one.collection.clone(), one.key.clone()), one);
+        found.into_iter().map(named).collect::<HashMap<_, _>>()
+    });
+    for (keys, reply) in asked {
+        let own = |found: &HashMap<DocumentKey, Document>| {
+            keys.iter().map(|key| found.get(key).cloned()).collect()
+        };
+        // Whoever asked may have gone.
+        drop(reply.send(found.as_ref().map(own)));
+    }
 }
 
-async fn look(readers: &Pool, together: &[Asked]) -> Option<Together> {
-    let mut keys = BTreeSet::new();
-    let (mut places, mut sought) = (Vec::new(), Vec::new());
-    for (place, asked) in together.iter().enumerate() {
-        match asked {
-            Asked::Documents(own, _) => keys.extend(own),
-            Asked::Waiting(own, _) => {
-                places.push(place);
-                sought.push(own);
-            }
-        }
+/// Answers those who ask for an order that waits.
+async fn read_orders(readers: &Pool, asked: Questions<Sought, Option<Document>>) {
+    if asked.is_empty() {
+        return;
     }
-    let mut connection = readers.acquire().await.ok()?;
-    let named =
-        |one: Document| ((one.business.clone(), one.collection.clone(), one.key.clone()), one);
-    let documents = find(&mut connection, "", keys.into_iter()).await;
-    let waiting = waiting(&mut connection, &sought).await;
-    let placed = |(place, order): (usize, Document)| Some((*places.get(place)?, order));
-    Some(Together {
-        documents: documents.ok().map(|found| found.into_iter().map(named).collect()),
-        waiting: waiting.ok().map(|found| found.into_iter().filter_map(placed).collect()),
-    })
+    let look = async {
+        let sought: Vec<&Sought> = asked.iter().map(|(sought, _)| sought).collect();
+        waiting(&mut readers.acquire().await?, &sought).await
+    };
+    let found = look.await.inspect_err(tell).ok();
+    let mut found: Option<HashMap<usize, Document>> =
+        found.map(|found| found.into_iter().collect());
+    for (place, (_, reply)) in asked.into_iter().enumerate() {
+        let own = |found: &mut HashMap<usize, Document>| found.remove(&place);
+        drop(reply.send(found.as_mut().map(own)));
+    }
+}
+
+/// Each of those who asked goes another way.
+fn tell(error: &StoreError) {
+    tracing::debug!(%error, code = error.code(), "what many ask for cannot be read together");
 }
 
 /// Runs that may wait before they wait for their turn to wait.

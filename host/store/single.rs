@@ -30,11 +30,10 @@ fn without_list(text: &str) -> Option<String> {
     }
     let (head, tail) = text.split_once(" from v where ")?;
     if head.starts_with("select ") {
-        // The condition leaves out rows that only fill the list up.
-        return tail.ends_with(" is not null").then(|| head.to_owned());
+        return fills_up(tail)?.is_empty().then(|| head.to_owned());
     }
     if let Some((insert, list)) = head.split_once(" select ") {
-        let (_, rest) = tail.split_once(" is not null").filter(|(name, _)| !name.contains(' '))?;
+        let rest = fills_up(tail)?;
         let rest = match rest.strip_prefix(" order by ") {
             Some(order) => order.find(" on conflict").and_then(|place| order.get(place..))?,
             None => rest,
@@ -42,6 +41,12 @@ fn without_list(text: &str) -> Option<String> {
         return Some(format!("{insert} values ({list}){rest}"));
     }
     Some(format!("{head} where {tail}"))
+}
+
+/// What follows the condition that leaves out rows which only fill the list up.
+fn fills_up(tail: &str) -> Option<&str> {
+    let (name, rest) = tail.split_once(" is not null")?;
+    (!name.contains(' ')).then_some(rest)
 }
 
 /// Where the brackets end that the text begins inside of.
@@ -127,6 +132,7 @@ mod tests {
     #[test]
     fn what_is_built_otherwise_keeps_its_list() {
         for text in [
+            "select v.x from v where v.x > 1 and v.x is not null",
             "delete from a where x in (select v.x from v)",
             "select t.x from v join a t on t.x = v.x join b on b.x = t.x",
             "update a set z = v.unknown from v where a.x = v.x",

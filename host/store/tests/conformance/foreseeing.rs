@@ -157,6 +157,37 @@ pub(crate) async fn what_no_order_waits_for_is_not_foreseen(house: &House) {
     assert!(foresee(&store, &again, 8).await.is_none(), "its meaning is used up");
 }
 
+pub(crate) async fn many_who_foresee_at_once_get_their_own_order(house: &House) {
+    let store = house.open().await;
+    let orders = 0..150;
+    for order in orders.clone().filter(|order| order % 3 != 1) {
+        register(&store, &format!("o{order}")).await;
+    }
+    for used in orders.clone().filter(|order| order % 3 == 2) {
+        let (order, id) = (format!("o{used}"), format!("first-{used}"));
+        accept(&store, payment(&id, &order, &format!("t{used}")), 1).await;
+    }
+    loop {
+        let jobs = claim(&store, "w", 1).await;
+        if jobs.is_empty() {
+            break;
+        }
+        for job in jobs {
+            settle(&store, settlement(&job, paid(&job)), 1).await;
+        }
+    }
+    let ask = async |order: i32| {
+        let (name, id) = (format!("o{order}"), format!("second-{order}"));
+        let callback = Arc::new(payment(&id, &name, &format!("t{order}")));
+        (order, foresee(&store, &callback, 2).await)
+    };
+    for (order, found) in join_all(orders.map(ask)).await {
+        let found = found.map(|found| found.job.subject.unwrap().key);
+        let waits = order % 3 == 0;
+        assert_eq!(found, waits.then(|| format!("o{order}")), "registered, and not yet paid");
+    }
+}
+
 pub(crate) async fn of_one_callback_on_ten_ways_one_decides(house: &House) {
     let hosts = join_all((0..10).map(|_| house.open())).await;
     register(&hosts[0], "o1").await;

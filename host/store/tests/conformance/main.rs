@@ -126,6 +126,7 @@ stories! {
         a_callback_and_its_decision_are_one_commit
         a_job_that_is_foreseen_is_the_one_that_is_claimed
         what_no_order_waits_for_is_not_foreseen
+        many_who_foresee_at_once_get_their_own_order
         of_one_callback_on_ten_ways_one_decides
         of_two_messages_of_one_meaning_one_decides
         a_row_ends_the_same_however_it_was_decided

@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tempfile::TempDir;
 
-use crate::house::{binary, plugins_toml, write_configuration};
+use crate::house::{binary, log_when, plugins_toml, write_configuration};
 
 /// Where a host listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +150,11 @@ impl Host {
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// The log, once it is so: lines are written a moment after what they tell of.
+    pub(crate) async fn log_when(&self, fits: impl Fn(&str) -> bool) -> String {
+        log_when(|| self.log(), fits).await
     }
 }
 

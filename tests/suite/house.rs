@@ -230,6 +230,11 @@ impl House {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// The log, once it is so: lines are written a moment after what they tell of.
+    pub(crate) async fn log_when(&self, fits: impl Fn(&str) -> bool) -> String {
+        log_when(|| self.log(), fits).await
+    }
+
     /// Ends the server as an operator would; tells whether it ended well.
     pub(crate) fn stop(mut self) -> bool {
         let id = self.child.id().to_string();
@@ -237,6 +242,18 @@ impl House {
         assert!(killed.success());
         self.child.wait().expect("the server has ended").success()
     }
+}
+
+/// A log, once it is so.
+pub(crate) async fn log_when(read: impl Fn() -> String, fits: impl Fn(&str) -> bool) -> String {
+    for _ in 0..1500 {
+        let log = read();
+        if fits(&log) {
+            return log;
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    panic!("the log never becomes so: {}", read());
 }
 
 impl Drop for House {

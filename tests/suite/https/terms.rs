@@ -225,7 +225,7 @@ async fn a_certificate_out_of_its_time_stops_a_check_but_not_the_server() {
         let said = checked(&configuration).expect_err("it is refused");
         says(&said, &["public.tls.certificate_file", words]);
         let Some(house) = House::start_with(&configuration) else { return };
-        says(&house.log(), &["ERROR", words]);
+        says(&house.log_when(|log| log.contains(words)).await, &["ERROR", words]);
         assert!(Terms::new(authority.roots()).connect(&house.public).await.is_err());
     }
     checked(&tls_toml(folder.path(), "server")).expect("it is good");

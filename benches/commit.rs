@@ -239,6 +239,7 @@ fn main() {
     println!(
         "| database | act | size | callgate /s | bare /s | times | group | sent | bare sent |"
     );
+    println!("{}", "|---".repeat(9) + "|");
     measure(&mut criterion, &runtime, "sqlite", async || {
         Some(World::open([House::sqlite(), House::sqlite()], callbacks.clone()).await)
     });

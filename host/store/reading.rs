@@ -1,8 +1,8 @@
 //! Documents for many runs, and orders for many callbacks at once: who asks while others are being
 //! answered waits for them, and then shares one statement with everybody else who waits.
 //!
-//! Each run asks for a document or two, each callback for an order. Alone that costs a connection, a statement and two changes
-//! of thread for each; together it costs a row.
+//! Each run asks for a document or two, each callback for an order. Alone that costs a connection, a
+//! statement and two changes of thread for each; together it costs a row.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use callgate_core::outcome::{Draft, Expect, Outcome};
 use callgate_store::{
-    AfterPhase, Arrived, Callback, ClaimRequest, DocumentRead, DocumentRef, Foreseen, InboxState,
-    Job, Receipt, Settled, Settlement, Store, StoredNotification,
+    AfterPhase, Arrived, Bell, Callback, ClaimRequest, DocumentRead, DocumentRef, Foreseen,
+    InboxState, Job, Receipt, Settled, Settlement, Store, StoredNotification,
 };
 use futures_util::future::join_all;
 
@@ -25,6 +25,16 @@ async fn arrive(store: &Store, foreseen: Foreseen, ms: i64) -> Arrived {
     let Foreseen { job, entry } = foreseen;
     let settling = settlement(&job, paid(&job));
     store.arrive(entry, settling, at(ms)).await.unwrap()
+}
+
+/// Nobody is called to work. The bell rings after an answer, and before the writer does anything else.
+async fn is_silent(store: &Store, bell: &mut Bell) {
+    register(store, "next").await;
+    tokio::select! {
+        biased;
+        () = bell.rung() => panic!("nothing is left to work on"),
+        () = std::future::ready(()) => {}
+    }
 }
 
 fn new(arrived: &Arrived) -> bool {
@@ -226,11 +236,7 @@ pub(crate) async fn a_decision_that_does_not_hold_leaves_the_callback_ready(hous
     let mut bell = store.work_bell();
     bell.listen();
     assert_eq!(arrive(&store, one, 2).await.settled, done("TO_BE_DELIVERED", 2, 1));
-    tokio::select! {
-        biased;
-        () = bell.rung() => panic!("nothing is left to work on"),
-        () = std::future::ready(()) => {}
-    }
+    is_silent(&store, &mut bell).await;
     let late = arrive(&store, two, 3).await;
     assert!(new(&late));
     assert_eq!(late.settled, Settled::Conflict);
@@ -252,6 +258,20 @@ pub(crate) async fn a_decision_to_come_again_leaves_the_callback_for_later(house
     assert_eq!(arrived.settled, done("TO_BE_PAID", 1, 0));
     assert!(claim(&store, "w", 999).await.is_empty());
     assert_eq!(claim_one(&store, "w", 1_000).await.lease.attempt(), 2);
+}
+
+pub(crate) async fn what_is_put_off_before_it_is_stored_wakes_nobody(house: &House) {
+    let store = house.open().await;
+    register(&store, "o1").await;
+    let foreseen = foresee(&store, &Arc::new(payment("d1", "o1", "t1")), 1).await.unwrap();
+    let Foreseen { job, entry } = foreseen;
+    let mut later = settlement(&job, Outcome::Defer(reason("plugin.waits")));
+    later.due_at = at(1_000);
+    let mut bell = store.work_bell();
+    bell.listen();
+    let arrived = store.arrive(entry, later, at(2)).await.unwrap();
+    assert_eq!(arrived.settled, done("TO_BE_PAID", 1, 0));
+    is_silent(&store, &mut bell).await;
 }
 
 pub(crate) async fn an_impossible_decision_stores_the_callback_all_the_same(house: &House) {

@@ -132,6 +132,7 @@ stories! {
         a_row_ends_the_same_however_it_was_decided
         a_decision_that_does_not_hold_leaves_the_callback_ready
         a_decision_to_come_again_leaves_the_callback_for_later
+        what_is_put_off_before_it_is_stored_wakes_nobody
         an_impossible_decision_stores_the_callback_all_the_same
         a_decision_that_takes_long_follows_its_callback
         a_run_that_did_not_end_is_known_at_the_next;

@@ -134,7 +134,8 @@ async fn backlog(url: &str) -> Store {
     let settings = Settings { url: url.to_owned(), ..Settings::default() };
     Store::open(&settings).await.unwrap().close().await;
     let step_ms = DAYS * DAY_MS / BACKLOG;
-    fill(url, Fill { rows: BACKLOG, archived: 0, open: 0, from_ms: FROM_MS, step_ms }).await;
+    let (rows, from_ms) = (BACKLOG, FROM_MS);
+    fill(url, Fill { rows, archived: 0, open: 0, from_ms, step_ms, analyzed: true }).await;
     let store = Store::open(&settings).await.unwrap();
     let step = |record| SinkStep {
         sink: "erp".to_owned(),

@@ -11,6 +11,7 @@ use crate::batch::{Cell, Statement, fetch};
 use crate::error::StoreError;
 use crate::filter::Cursor;
 use crate::inbox::{InboxState, parse_currency};
+use crate::order::order_named;
 use crate::sql::{Row, query};
 use crate::store::Store;
 
@@ -153,21 +154,24 @@ fn fact(row: &Row) -> Result<Fact, StoreError> {
 
 const REGISTERED: Statement = Statement {
     columns: "business, number",
-    text: "select v.number, d.amount_minor, d.currency from v \
-           join order_aliases a on a.business = v.business and a.alias = v.number \
-           join documents d on d.business = v.business and d.collection = 'orders' \
-           and d.key = a.order_no",
+    text: concat!(
+        "select v.number as number, d.amount_minor, d.currency from v \
+         join documents d on d.business = v.business and d.collection = 'orders' and d.key = ",
+        order_named!("v.business", "v.number")
+    ),
     suffix: "",
 };
 
 const HEARD: Statement = Statement {
     columns: "business, number",
-    text: "select v.number, i.event_type, i.transaction_id, i.refund_id, i.refund_no, \
-           i.amount_minor, i.currency, i.order_amount_minor, i.order_currency, \
-           i.refunded_total_minor, i.state, i.mismatch from v \
-           left join order_aliases a on a.business = v.business and a.alias = v.number \
-           join inbox i on i.business = v.business and i.subject = coalesce(a.order_no, v.number) \
-           order by i.received_at_ms, i.id",
+    text: concat!(
+        "select v.number as number, i.event_type, i.transaction_id, i.refund_id, i.refund_no, \
+         i.amount_minor, i.currency, i.order_amount_minor, i.order_currency, \
+         i.refunded_total_minor, i.state, i.mismatch from v \
+         join inbox i on i.business = v.business and i.subject = coalesce(",
+        order_named!("v.business", "v.number"),
+        ", v.number) order by i.received_at_ms, i.id"
+    ),
     suffix: "",
 };
 

@@ -22,6 +22,7 @@ use crate::foretold::{AllForetold, Foretold};
 use crate::group::Operation;
 use crate::inbox::{InboxState, StoredNotification};
 use crate::lease::{ClaimRequest, Job, Lease, MeaningUse};
+use crate::order::order_named;
 use crate::settlement::{Settled, Settlement, Settling};
 use crate::sql::Connection;
 use crate::store::Store;
@@ -222,18 +223,21 @@ pub(crate) async fn waiting(
 }
 
 /// The sum keeps PostgreSQL from looking for neighbours in the index of what is open: those of one
-/// order are found by the order. No `not exists`, as for [`is_used`].
+/// order are found by the order. No `not exists`, as for [`is_used`]. The name is looked up inside,
+/// as by [`order_named!`].
 pub(crate) const WAITING: Statement = Statement {
     columns: "place, in_business, name, in_meaning",
-    text: "select v.place as place, t.business, t.collection, t.key, t.version, t.state, t.body, \
-           t.amount_minor, t.currency, t.channel, t.created_at_ms, t.updated_at_ms from v \
-           join (select a.alias as asked, d.* from order_aliases a, documents d \
-               where d.business = a.business and d.collection = 'orders' \
-               and d.key = a.order_no) t on (t.business = v.in_business and t.asked = v.name) \
-           where coalesce((select 1 from history h where h.business = t.business \
-               and h.order_no = t.key and h.meaning_key = v.in_meaning and h.effect <> 'none' \
-               limit 1), 0) = 0 \
-           and coalesce((select 1 from inbox e where e.business = t.business \
-               and e.subject = t.key and e.due_at_ms + 0 is not null limit 1), 0) = 0",
+    text: concat!(
+        "select v.place as place, t.business, t.collection, t.key, t.version, t.state, t.body, \
+         t.amount_minor, t.currency, t.channel, t.created_at_ms, t.updated_at_ms from v \
+         join documents t on (t.business = v.in_business and t.collection = 'orders' \
+             and t.key = ",
+        order_named!("v.in_business", "v.name"),
+        ") where coalesce((select 1 from history h where h.business = t.business \
+             and h.order_no = t.key and h.meaning_key = v.in_meaning and h.effect <> 'none' \
+             limit 1), 0) = 0 \
+         and coalesce((select 1 from inbox e where e.business = t.business \
+             and e.subject = t.key and e.due_at_ms + 0 is not null limit 1), 0) = 0"
+    ),
     suffix: "",
 };

@@ -68,6 +68,22 @@ async fn aliases(pool: &Pool, business: &str, order_no: &str) -> Result<Vec<Stri
 pub(crate) const OTHER_NAMES: &str = "select alias from order_aliases where business = $1 \
     and order_no = $2 and alias <> order_no order by alias limit $3";
 
+/// The number of the order that a name leads to, as a value. Takes the business and the name. Where
+/// the name's row was joined instead, PostgreSQL would think while it has not looked at its tables
+/// for the first time that all orders of a business are as easily read as the one that is named.
+macro_rules! order_named {
+    ($business:literal, $name:literal) => {
+        concat!(
+            "(select a.order_no from order_aliases a where a.business = ",
+            $business,
+            " and a.alias = ",
+            $name,
+            ")"
+        )
+    };
+}
+pub(crate) use order_named;
+
 /// Names and the orders they lead to, in the order in which everybody locks them.
 pub(crate) const NAMES: Statement = Statement {
     columns: "business, alias",

@@ -25,7 +25,7 @@ fn without_list(text: &str) -> Option<String> {
         let end = level(on);
         let (on, rest) = on.split_at_checked(end)?;
         let joined_twice = on.contains(" join ");
-        let on = on.replacen(" where ", " and ", 1);
+        let on = conditions(on);
         return (!joined_twice).then(|| format!("{select} from {table} where {on}{rest}"));
     }
     let (head, tail) = text.split_once(" from v where ")?;
@@ -47,6 +47,22 @@ fn without_list(text: &str) -> Option<String> {
 fn fills_up(tail: &str) -> Option<&str> {
     let (name, rest) = tail.split_once(" is not null")?;
     (!name.contains(' ')).then_some(rest)
+}
+
+/// A join's condition and, where there is one, that of the whole, as one.
+fn conditions(on: &str) -> String {
+    let word = " where ";
+    let outside = |(place, _): &(usize, &str)| {
+        on.get(..*place)
+            .is_some_and(|before| before.matches('(').count() == before.matches(')').count())
+    };
+    match on.match_indices(word).find(outside) {
+        Some((place, _)) => {
+            let (join, rest) = on.split_at(place);
+            format!("{join} and {}", rest.trim_start_matches(word))
+        }
+        None => on.to_owned(),
+    }
 }
 
 /// Where the brackets end that the text begins inside of.
@@ -115,6 +131,11 @@ mod tests {
     fn a_join_becomes_a_condition() {
         let text = "select t.x from v join a t on t.x = v.x where t.z <> 'none' order by t.x";
         let one = "select t.x from a t where t.x = ?1 and t.z <> 'none' order by t.x";
+        assert_eq!(single("x", text), one);
+        let text = "select v.x as x, t.y from v join a t on (t.x = (select b.y from b where b.x = v.x)) \
+                    where t.z = 1";
+        let one = "select ?1 as x, t.y from a t where (t.x = (select b.y from b where b.x = ?1)) \
+                   and t.z = 1";
         assert_eq!(single("x", text), one);
         let text = "select * from (select t.x from v join a t on (t.x = v.x)) d where d.x > 0";
         let one = "select * from (select t.x from a t where (t.x = ?1)) d where d.x > 0";

@@ -9,6 +9,7 @@ use callgate_core::time::Timestamp;
 use crate::batch::{Cell, Statement, fetch};
 use crate::documents::ORDERS;
 use crate::error::StoreError;
+use crate::order::order_named;
 use crate::sql::{Pool, Row, query};
 use crate::store::Store;
 
@@ -138,10 +139,12 @@ fn check(asked: usize) -> Result<(), StoreError> {
 
 const BY_NAME: Statement = Statement {
     columns: "business, alias",
-    text: "select v.business, v.alias, t.key as order_no, t.state, t.version, t.updated_at_ms \
-           from v join order_aliases a on a.business = v.business and a.alias = v.alias \
-           join documents t on t.business = a.business and t.collection = 'orders' \
-           and t.key = a.order_no",
+    text: concat!(
+        "select t.business, v.alias as alias, t.key as order_no, t.state, t.version, \
+         t.updated_at_ms from v join documents t on t.business = v.business \
+         and t.collection = 'orders' and t.key = ",
+        order_named!("v.business", "v.alias")
+    ),
     suffix: "",
 };
 

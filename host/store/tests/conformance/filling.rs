@@ -19,6 +19,8 @@ pub(crate) struct Fill {
     pub(crate) from_ms: i64,
     /// How long after it the next one came, in milliseconds.
     pub(crate) step_ms: i64,
+    /// Whether PostgreSQL has looked at its tables since; else it takes them for small ones.
+    pub(crate) analyzed: bool,
 }
 
 /// Fills it; takes a minute for each million rows or two.
@@ -31,7 +33,7 @@ pub(crate) async fn fill(url: &str, fill: Fill) {
     for sql in texts.chain(words.runs()).chain(words.events()) {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
     }
-    if !sqlite {
+    if !sqlite && fill.analyzed {
         for table in TABLES {
             let sql = format!("vacuum (analyze) {table}");
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();

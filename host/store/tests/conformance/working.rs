@@ -30,6 +30,7 @@ pub(crate) fn after_months(rows: i64) -> Fill {
         open: 2_000,
         from_ms: at(-DAY_MS).as_ms() - step_ms * rows,
         step_ms,
+        analyzed: true,
     }
 }
 
@@ -110,6 +111,11 @@ impl<'a> Worker<'a> {
         let jobs = self.timed("claim 16", store.claim(request, now)).await.unwrap();
         self.settle(&jobs).await;
         self.timed("look at an order", store.order(BUSINESS, "old-77")).await.unwrap();
+        let names: Vec<_> =
+            (1..17).map(|place| format!("old-{}", self.round * 16 + place)).collect();
+        let asked: Vec<_> = names.iter().map(|name| (BUSINESS.to_owned(), name.clone())).collect();
+        self.timed("where 16 stand", store.standings(&asked)).await.unwrap();
+        self.timed("16 of a bill", store.stored_of(BUSINESS, &names)).await.unwrap();
         self.timed("counts", store.counts()).await.unwrap();
         self.timed("oldest open", store.oldest_open_ms(now)).await.unwrap();
         let review = Filter { state: Some(InboxState::Review), ..Filter::default() };

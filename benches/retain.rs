@@ -135,7 +135,8 @@ async fn backlog(url: &str) -> Store {
     Store::open(&settings).await.unwrap().close().await;
     let step_ms = DAYS * DAY_MS / BACKLOG;
     let (rows, from_ms) = (BACKLOG, FROM_MS);
-    fill(url, Fill { rows, archived: 0, open: 0, from_ms, step_ms, analyzed: true }).await;
+    fill(url, Fill { first: 1, rows, archived: 0, open: 0, from_ms, step_ms, analyzed: true })
+        .await;
     let store = Store::open(&settings).await.unwrap();
     let step = |record| SinkStep {
         sink: "erp".to_owned(),

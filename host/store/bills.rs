@@ -8,6 +8,7 @@ use callgate_core::money::Money;
 use callgate_core::time::Timestamp;
 
 use crate::batch::{Cell, Statement, fetch};
+use crate::documents::ORDERS;
 use crate::error::StoreError;
 use crate::filter::Cursor;
 use crate::inbox::{InboxState, parse_currency};
@@ -62,7 +63,11 @@ impl Store {
         let rows: Vec<[Cell; 2]> =
             unique.iter().map(|number| [business.into(), number.as_str().into()]).collect();
         let mut connection = self.readers().acquire().await?;
-        for row in fetch(&mut connection, REGISTERED, &rows).await? {
+        let orders: Vec<[Cell; 3]> = unique
+            .iter()
+            .map(|number| [business.into(), ORDERS.into(), number.as_str().into()])
+            .collect();
+        for row in fetch(&mut connection, REGISTERED, &orders).await? {
             let ours = found.entry(row.try_get("number")?).or_default();
             ours.registered = money(&row, "amount_minor", "currency")?;
         }
@@ -153,10 +158,10 @@ fn fact(row: &Row) -> Result<Fact, StoreError> {
 }
 
 const REGISTERED: Statement = Statement {
-    columns: "business, number",
+    columns: "business, collection, number",
     text: concat!(
         "select v.number as number, d.amount_minor, d.currency from v \
-         join documents d on d.business = v.business and d.collection = 'orders' and d.key = ",
+         join documents d on d.business = v.business and d.collection = v.collection and d.key = ",
         order_named!("v.business", "v.number")
     ),
     suffix: "",

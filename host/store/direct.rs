@@ -15,7 +15,7 @@ use callgate_core::time::Timestamp;
 use crate::batch::{Cell, Statement, fetch};
 use crate::callback::{Arrival, Callback, Receipt};
 use crate::dialect::Dialect;
-use crate::documents::Document;
+use crate::documents::{Document, ORDERS};
 use crate::ending::{self, RowChange};
 use crate::error::StoreError;
 use crate::foretold::{AllForetold, Foretold};
@@ -211,7 +211,13 @@ pub(crate) async fn waiting(
     let cells = |(place, sought): (usize, &&Sought)| {
         let Sought { business, name, meaning_key } = *sought;
         let place = i64::try_from(place).unwrap_or(i64::MAX);
-        [Cell::from(place), (&**business).into(), (&**name).into(), (&**meaning_key).into()]
+        [
+            Cell::from(place),
+            (&**business).into(),
+            ORDERS.into(),
+            (&**name).into(),
+            (&**meaning_key).into(),
+        ]
     };
     let rows: Vec<_> = sought.iter().enumerate().map(cells).collect();
     let mut found = Vec::new();
@@ -224,13 +230,13 @@ pub(crate) async fn waiting(
 
 /// The sum keeps PostgreSQL from looking for neighbours in the index of what is open: those of one
 /// order are found by the order. No `not exists`, as for [`is_used`]. The name is looked up inside,
-/// as by [`order_named!`].
+/// as by [`order_named!`], and all of the key comes from the list.
 pub(crate) const WAITING: Statement = Statement {
-    columns: "place, in_business, name, in_meaning",
+    columns: "place, in_business, in_collection, name, in_meaning",
     text: concat!(
         "select v.place as place, t.business, t.collection, t.key, t.version, t.state, t.body, \
          t.amount_minor, t.currency, t.channel, t.created_at_ms, t.updated_at_ms from v \
-         join documents t on (t.business = v.in_business and t.collection = 'orders' \
+         join documents t on (t.business = v.in_business and t.collection = v.in_collection \
              and t.key = ",
         order_named!("v.in_business", "v.name"),
         ") where coalesce((select 1 from history h where h.business = t.business \

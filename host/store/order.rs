@@ -68,9 +68,11 @@ async fn aliases(pool: &Pool, business: &str, order_no: &str) -> Result<Vec<Stri
 pub(crate) const OTHER_NAMES: &str = "select alias from order_aliases where business = $1 \
     and order_no = $2 and alias <> order_no order by alias limit $3";
 
-/// The number of the order that a name leads to, as a value. Takes the business and the name. Where
-/// the name's row was joined instead, PostgreSQL would think while it has not looked at its tables
-/// for the first time that all orders of a business are as easily read as the one that is named.
+/// The number of the order that a name leads to, as a value. Takes the business and the name. As
+/// long as PostgreSQL has not looked at its tables for the first time, it takes all orders of a
+/// business for as easily read as the one that is named: it must have no way to them but from a
+/// name, which it would have where the name's row was joined, or a part of the order's key written
+/// out.
 macro_rules! order_named {
     ($business:literal, $name:literal) => {
         concat!(

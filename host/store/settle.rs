@@ -361,7 +361,9 @@ const ROWS: Statement = Statement {
     suffix: "",
 };
 
-/// The change of a row that its worker still holds; the states that it may be in follow.
+/// The change of a row that its worker still holds; the states that it may be in follow. A state by
+/// itself would be a way to the rows: as long as PostgreSQL has not looked at its tables for the
+/// first time, it thinks that few are in any, and goes through all of them.
 macro_rules! changed {
     ($states:literal) => {
         concat!(
@@ -379,7 +381,7 @@ macro_rules! changed {
                  then inbox.attempts_before + 1 else inbox.attempts_before end, \
              races = case when v.budget = 'raced' then inbox.races + 1 else 0 end \
              from v where inbox.id = v.row_id and inbox.lease_owner = v.row_owner \
-             and inbox.attempts = v.row_attempt and inbox.state ",
+             and inbox.attempts = v.row_attempt and coalesce(inbox.state, v.row_id) ",
             $states
         )
     };

@@ -50,9 +50,9 @@ impl Store {
         names: &[(String, String)],
     ) -> Result<Vec<Option<Standing>>, StoreError> {
         check(names.len())?;
-        let rows: Vec<[Cell; 2]> = names
+        let rows: Vec<[Cell; 3]> = names
             .iter()
-            .map(|(business, name)| [business.as_str().into(), name.as_str().into()])
+            .map(|(business, name)| [business.as_str().into(), ORDERS.into(), name.as_str().into()])
             .collect();
         let mut connection = self.readers().acquire().await?;
         let mut found = HashMap::with_capacity(rows.len());
@@ -70,10 +70,11 @@ impl Store {
     /// [`StoreError::Invalid`] for more, else as the database fails.
     pub async fn changed(&self, known: &[KnownOrder]) -> Result<Vec<Standing>, StoreError> {
         check(known.len())?;
-        let rows: Vec<[Cell; 3]> = known
+        let rows: Vec<[Cell; 4]> = known
             .iter()
             .map(|one| {
-                [one.business.as_str().into(), one.order_no.as_str().into(), one.version.into()]
+                let (business, order_no) = (one.business.as_str(), one.order_no.as_str());
+                [business.into(), ORDERS.into(), order_no.into(), one.version.into()]
             })
             .collect();
         let mut connection = self.readers().acquire().await?;
@@ -138,20 +139,20 @@ fn check(asked: usize) -> Result<(), StoreError> {
 }
 
 const BY_NAME: Statement = Statement {
-    columns: "business, alias",
+    columns: "business, collection, alias",
     text: concat!(
         "select t.business, v.alias as alias, t.key as order_no, t.state, t.version, \
          t.updated_at_ms from v join documents t on t.business = v.business \
-         and t.collection = 'orders' and t.key = ",
+         and t.collection = v.collection and t.key = ",
         order_named!("v.business", "v.alias")
     ),
     suffix: "",
 };
 
 const CHANGED: Statement = Statement {
-    columns: "business, key, version",
+    columns: "business, collection, key, version",
     text: "select t.business, t.key as order_no, t.state, t.version, t.updated_at_ms from v \
-           join documents t on t.business = v.business and t.collection = 'orders' \
+           join documents t on t.business = v.business and t.collection = v.collection \
            and t.key = v.key and t.version <> v.version",
     suffix: "",
 };

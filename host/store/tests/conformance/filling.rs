@@ -9,13 +9,15 @@ const TABLES: [&str; 7] =
 /// What is put in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fill {
-    /// Notifications, orders, entries of the history, events and attempts: so many of each.
+    /// The number of the first row.
+    pub(crate) first: i64,
+    /// The number of the last notification, order, entry of the history, event and attempt.
     pub(crate) rows: i64,
-    /// How many of them are archived: the oldest.
+    /// Up to which number they are archived: the oldest.
     pub(crate) archived: i64,
     /// How many of them are not finished: the youngest.
     pub(crate) open: i64,
-    /// When the first of them came, in milliseconds.
+    /// When the one before number one would have come, in milliseconds.
     pub(crate) from_ms: i64,
     /// How long after it the next one came, in milliseconds.
     pub(crate) step_ms: i64,
@@ -29,6 +31,11 @@ pub(crate) async fn fill(url: &str, fill: Fill) {
     let mut connection = AnyConnection::connect(url).await.unwrap();
     let sqlite = url.starts_with("sqlite");
     let words = Words::new(fill, sqlite);
+    if !sqlite {
+        // Stories look at the plans of the store, not at these.
+        let quiet = "set auto_explain.log_min_duration = -1";
+        sqlx::raw_sql(quiet).execute(&mut connection).await.unwrap();
+    }
     let texts = [words.inbox()].into_iter().chain(words.orders());
     for sql in texts.chain(words.runs()).chain(words.events()) {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
@@ -58,7 +65,7 @@ struct Words {
 
 impl Words {
     fn new(fill: Fill, sqlite: bool) -> Self {
-        let Fill { rows, from_ms, step_ms, .. } = fill;
+        let Fill { first, rows, from_ms, step_ms, .. } = fill;
         let hex = |number: &str| {
             if sqlite {
                 format!("printf('%012x', {number})")
@@ -73,11 +80,11 @@ impl Words {
         let row = format!("select i, {from_ms} + i * {step_ms} as ms from");
         let numbers = if sqlite {
             format!(
-                "with recursive n(i) as (select 1 union all select i + 1 from n where i < {rows}), \
+                "with recursive n(i) as (select {first} union all select i + 1 from n where i < {rows}), \
                  a as ({row} n)"
             )
         } else {
-            format!("with a as ({row} generate_series(1::bigint, {rows}) i)")
+            format!("with a as ({row} generate_series({first}::bigint, {rows}) i)")
         };
         let key = hex("(i * 2654435761) % 281474976710656");
         Self { fill, sqlite, numbers, id, key }

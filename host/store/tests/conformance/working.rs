@@ -25,6 +25,7 @@ pub(crate) const DAY_MS: i64 = 86_400_000;
 pub(crate) fn after_months(rows: i64) -> Fill {
     let step_ms = (100 * DAY_MS / rows).max(1);
     Fill {
+        first: 1,
         rows,
         archived: rows / 10 * 8,
         open: 2_000,
@@ -38,6 +39,8 @@ pub(crate) fn after_months(rows: i64) -> Fill {
 pub(crate) struct Worker<'a> {
     pub(crate) store: &'a Store,
     pub(crate) rows: i64,
+    /// The number of the first order that messages are about.
+    pub(crate) first: i64,
     /// For notifications, for events and for keys alone.
     retentions: Vec<Retention>,
     round: i64,
@@ -64,11 +67,10 @@ impl<'a> Worker<'a> {
         };
         let retentions = [settings(5, 0, 0), settings(9_000, 0, 5), settings(59, 60, 0)];
         let retentions = retentions.map(one).into();
-        Self { store, rows, retentions, round: 0, took: Vec::new() }
+        Self { store, rows, first: 1, retentions, round: 0, took: Vec::new() }
     }
 
     /// Goes on with messages that no other worker has sent.
-    #[allow(dead_code, reason = "the bench works twice on one database, the stories once")]
     pub(crate) fn begin_at(&mut self, round: i64) {
         self.round = round;
     }
@@ -83,7 +85,8 @@ impl<'a> Worker<'a> {
 
     /// A message that is new, about an old order that is not paid yet.
     fn new_message(&self, number: i64) -> Callback {
-        let order = (self.round * 64 + number) * 7_919 % (self.rows - 2_000) + 1;
+        let orders = (self.rows - 2_000).max(80) - self.first + 1;
+        let order = (self.round * 64 + number) * 7_919 % orders + self.first;
         let name = format!("n{}-{number}", self.round);
         payment(&name, &format!("old-{order}"), &name)
     }
@@ -102,13 +105,16 @@ impl<'a> Worker<'a> {
         let (new, old) = (self.new_message(0), self.old_message(0));
         self.timed("accept one", store.accept(new, now)).await.unwrap();
         self.timed("repeat of one", store.accept(old, now)).await.unwrap();
-        let many: Vec<_> = (1..17).map(|number| self.new_message(number)).collect();
+        let many: Vec<_> = (1..61).map(|number| self.new_message(number)).collect();
         let asked = join_all(many.into_iter().map(|callback| store.accept(callback, now)));
-        self.timed("accept 16 at once", asked).await;
-        let request = ClaimRequest { limit: 16, owner: "w".to_owned(), lease_ms: 60_000 };
-        let next = Arc::new(self.new_message(17));
+        self.timed("accept 60 at once", asked).await;
+        let request = ClaimRequest { limit: 64, owner: "w".to_owned(), lease_ms: 60_000 };
+        let next = Arc::new(self.new_message(61));
         self.timed("foresee one", store.foresee(&next, &request, now)).await.unwrap();
-        let jobs = self.timed("claim 16", store.claim(request, now)).await.unwrap();
+        let many: Vec<_> = (62..126).map(|number| Arc::new(self.new_message(number))).collect();
+        let asked = join_all(many.iter().map(|callback| store.foresee(callback, &request, now)));
+        self.timed("foresee 64 at once", asked).await;
+        let jobs = self.timed("claim 64", store.claim(request, now)).await.unwrap();
         self.settle(&jobs).await;
         self.timed("look at an order", store.order(BUSINESS, "old-77")).await.unwrap();
         let names: Vec<_> =
@@ -134,7 +140,7 @@ impl<'a> Worker<'a> {
         let settling = store.settle(settlement(one, paid(one)), now);
         self.timed("settle one", settling).await.unwrap();
         let asked = rest.iter().map(|job| store.settle(settlement(job, paid(job)), now));
-        self.timed("settle 15 at once", join_all(asked)).await;
+        self.timed("settle the others at once", join_all(asked)).await;
     }
 
     /// A sink takes whatever there is.

@@ -115,6 +115,7 @@ fn a_plan_that_reads_much_is_recognised() {
     }
 }
 
+#[allow(dead_code, reason = "the stories work on it, the bench on its own")]
 /// Does all work of some days on a database that was filled, and looks at every plan. One that is
 /// not analyzed was worked on before, when it was small.
 async fn nothing_reads_much(analyzed: bool) {

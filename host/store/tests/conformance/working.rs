@@ -71,6 +71,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Goes on with messages that no other worker has sent.
+    #[allow(dead_code, reason = "the bench works twice on one database, the stories once")]
     pub(crate) fn begin_at(&mut self, round: i64) {
         self.round = round;
     }

@@ -20,10 +20,13 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
+use self::rest::{Length, Rest};
 use super::run::{self, Decided};
 use super::{Engine, convert};
 use crate::clock::Stopwatch;
 use crate::inbound::taking::{Taken, Taking};
+
+mod rest;
 
 /// Where callbacks are decided before they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -67,6 +70,10 @@ pub struct DirectSettings {
 }
 
 impl DirectSettings {
+    fn length(&self) -> Length {
+        Length { first_ms: self.patience_ms, most_ms: self.rest_ms }
+    }
+
     /// Holds every number against its bounds; else the field and what was expected.
     ///
     /// # Errors
@@ -100,33 +107,6 @@ struct Rooms {
     from: Timestamp,
     /// Businesses whose callbacks are stored first.
     resting: Mutex<BTreeMap<String, Rest>>,
-}
-
-/// How long the callbacks of a business are stored first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Rest {
-    until: Timestamp,
-    length_ms: u32,
-}
-
-impl Rest {
-    /// After one that waited in vain: as long as it waited, and twice as long as before where
-    /// callbacks were tried again for no longer than they had rested. Those that were under way
-    /// together with the one that began the rest tell nothing new.
-    fn after(before: Option<Self>, now: Timestamp, settings: &DirectSettings) -> Self {
-        let patience_ms = settings.patience_ms;
-        let length_ms = match before {
-            Some(rest) if now < rest.until => return rest,
-            Some(Self { until, length_ms })
-                if now <= until.plus_ms(i64::from(length_ms.saturating_add(patience_ms))) =>
-            {
-                length_ms.saturating_mul(2)
-            }
-            Some(_) | None => patience_ms,
-        };
-        let length_ms = length_ms.min(settings.rest_ms);
-        Self { until: now.plus_ms(length_ms.into()), length_ms }
-    }
 }
 
 impl fmt::Debug for Direct {
@@ -177,7 +157,7 @@ impl Direct {
             return None;
         }
         let rests = resting.lock().unwrap_or_else(PoisonError::into_inner);
-        if rests.get(&callback.business).is_some_and(|rest| now < rest.until) {
+        if rests.get(&callback.business).is_some_and(|rest| rest.holds(now)) {
             return None;
         }
         drop(rests);
@@ -227,7 +207,7 @@ impl Direct {
         count(business, way);
         let mut resting = resting.lock().unwrap_or_else(PoisonError::into_inner);
         let before = resting.get(business).copied();
-        let rest = Rest::after(before, engine.clock.now(), &engine.settings.direct);
+        let rest = Rest::after(before, engine.clock.now(), engine.settings.direct.length());
         resting.insert(business.to_owned(), rest);
     }
 }
@@ -351,56 +331,4 @@ pub async fn begin(
          before they are decided for a while"
     );
     Ok(now.plus_ms(settings.calm_ms.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use callgate_core::time::Timestamp;
-
-    use super::{DirectSettings, Rest, Whenever};
-
-    const SETTINGS: DirectSettings =
-        DirectSettings { when: Whenever::Always, patience_ms: 100, rest_ms: 1_000, calm_ms: 0 };
-
-    fn at(ms: i64) -> Timestamp {
-        Timestamp::from_ms(ms)
-    }
-
-    fn rest(until_ms: i64, length_ms: u32) -> Rest {
-        Rest { until: at(until_ms), length_ms }
-    }
-
-    #[test]
-    fn who_waits_in_vain_again_and_again_rests_longer_and_longer_up_to_a_bound() {
-        let mut last = None;
-        let mut now = 0;
-        let mut lengths = Vec::new();
-        for _ in 0..6 {
-            let next = Rest::after(last, at(now), &SETTINGS);
-            lengths.push(next.length_ms);
-            // The next one is tried at once, and waits for as long as it may.
-            now = next.until.as_ms() + 100;
-            last = Some(next);
-        }
-        assert_eq!(lengths, [100, 200, 400, 800, 1_000, 1_000]);
-    }
-
-    #[test]
-    fn those_that_were_under_way_together_are_one_reason() {
-        let first = Rest::after(None, at(0), &SETTINGS);
-        assert_eq!(Rest::after(Some(first), at(99), &SETTINGS), first);
-        assert_eq!(Rest::after(Some(first), at(100), &SETTINGS), rest(300, 200));
-    }
-
-    #[test]
-    fn what_went_well_for_a_while_begins_anew() {
-        assert_eq!(Rest::after(Some(rest(1_000, 400)), at(1_500), &SETTINGS), rest(2_300, 800));
-        assert_eq!(Rest::after(Some(rest(1_000, 400)), at(1_501), &SETTINGS), rest(1_601, 100));
-    }
-
-    #[test]
-    fn nobody_rests_where_rests_are_none() {
-        let settings = DirectSettings { rest_ms: 0, ..SETTINGS };
-        assert_eq!(Rest::after(None, at(5), &settings), rest(5, 0));
-    }
 }

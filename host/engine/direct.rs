@@ -63,8 +63,8 @@ pub struct DirectSettings {
     /// waited; twice as long where the next one waits in vain too, and so on up to so long, in
     /// milliseconds.
     pub rest_ms: u32,
-    /// Where the last run did not end well, all are stored first for so long after the start, in
-    /// milliseconds: attempts are counted in the store, and what brings a host down must run out
+    /// Where the last run did not end well, or another host began less than so long ago, all are
+    /// stored first for so long after the start, in milliseconds: attempts are counted in the store, and what brings a host down must run out
     /// of them.
     pub calm_ms: u32,
 }
@@ -322,13 +322,13 @@ pub async fn begin(
     settings: &DirectSettings,
     now: Timestamp,
 ) -> Result<Timestamp, StoreError> {
-    if !settings.when.with(store) || !store.begin_run(now).await? {
+    if !settings.when.with(store) || !store.begin_run(now, settings.calm_ms).await? {
         return Ok(now);
     }
     tracing::warn!(
         calm_ms = settings.calm_ms,
-        "the last run did not end well, or another one is under way here: callbacks are stored \
-         before they are decided for a while"
+        "the last run did not end well, or another one began here or a moment ago: callbacks are \
+         stored before they are decided for a while"
     );
     Ok(now.plus_ms(settings.calm_ms.into()))
 }

@@ -61,7 +61,10 @@ impl Field {
         );
         let flags: Vec<&str> = FLAGS.iter().copied().chain([delivery.as_str()]).collect();
         let mut hosts = Vec::new();
-        for _ in 0..count {
+        for place in 0..count {
+            // Every other host decides before it stores, also right after it was killed.
+            let calm = (place % 2 == 0).then_some("engine.direct.calm_ms=0");
+            let flags: Vec<&str> = flags.iter().copied().chain(calm).collect();
             hosts.push(Host::new(&url, &flags)?);
         }
         let load = Load::new(seed, count);

@@ -303,8 +303,22 @@ pub(crate) async fn a_decision_that_takes_long_follows_its_callback(house: &Hous
 
 pub(crate) async fn a_run_that_did_not_end_is_known_at_the_next(house: &House) {
     let store = house.open().await;
-    assert!(!store.begin_run(at(1)).await.unwrap());
-    assert!(store.begin_run(at(2)).await.unwrap(), "it came down");
+    assert!(!store.begin_run(at(1), 600_000).await.unwrap());
+    assert!(store.begin_run(at(2), 600_000).await.unwrap(), "it came down");
     store.end_run().await.unwrap();
-    assert!(!store.begin_run(at(3)).await.unwrap(), "it ended well");
+    assert!(!store.begin_run(at(3), 600_000).await.unwrap(), "it ended well");
+    store.end_run().await.unwrap();
+    // A container that came down, and has another name now.
+    let elsewhere = "insert into runs_under_way (machine, began_at_ms) values ('elsewhere', ";
+    house.execute_text(format!("{elsewhere}{})", at(4).as_ms())).await;
+    for (after_ms, recent_ms, expected) in [(100, 101, true), (100, 100, false), (100, 0, false)] {
+        let began = store.begin_run(at(4 + after_ms), recent_ms).await.unwrap();
+        assert_eq!(began, expected, "{recent_ms} ms");
+        store.end_run().await.unwrap();
+    }
+    let month_ms = 30 * 86_400_000;
+    store.begin_run(at(4 + month_ms), 0).await.unwrap();
+    assert_eq!(house.number("select count(*) from runs_under_way").await, 2);
+    store.begin_run(at(5 + month_ms), 0).await.unwrap();
+    assert_eq!(house.number("select count(*) from runs_under_way").await, 1, "it is forgotten");
 }

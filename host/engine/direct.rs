@@ -189,7 +189,7 @@ impl Direct {
             Ok(told) => told.ok(),
             // Who comes first has it.
             Err(_) if !begun.swap(true, Ordering::AcqRel) => {
-                self.tire(&callback.business, "unbegun");
+                self.tire(callback, now, "unbegun");
                 None
             }
             // It keeps to its own time.
@@ -202,13 +202,13 @@ impl Direct {
     }
 
     /// One of this business waited in vain.
-    fn tire(&self, business: &str, way: &'static str) {
+    fn tire(&self, Callback { business, .. }: &Callback, came: Timestamp, way: &'static str) {
         let Rooms { engine, resting, .. } = &*self.0;
         count(business, way);
         let mut resting = resting.lock().unwrap_or_else(PoisonError::into_inner);
         let before = resting.get(business).copied();
-        let rest = Rest::after(before, engine.clock.now(), engine.settings.direct.length());
-        resting.insert(business.to_owned(), rest);
+        let rest = Rest::after(before, (came, engine.clock.now()), engine.settings.direct.length());
+        resting.insert(business.clone(), rest);
     }
 }
 
@@ -255,7 +255,7 @@ impl Way {
             }
             return;
         }
-        direct.tire(&callback.business, "overtaken");
+        direct.tire(&callback, now, "overtaken");
         match engine.store.enter(entry).await {
             Ok(receipt @ Receipt::New(_)) => {
                 drop(told.send(receipt));

@@ -21,16 +21,23 @@ impl Store {
                      on conflict (machine) do nothing";
         let begun = sqlx::query::<Any>(AssertSqlSafe(begun)).bind(self.here()).bind(now.as_ms());
         let goes_on = begun.execute(writer).await?.rows_affected() == 0;
+        if goes_on {
+            let again = "update runs_under_way set began_at_ms = $2 where machine = $1";
+            let again = sqlx::query::<Any>(AssertSqlSafe(again));
+            again.bind(self.here()).bind(now.as_ms()).execute(writer).await?;
+        }
         let forgotten = "delete from runs_under_way where machine <> $1 and began_at_ms < $2";
         sqlx::query::<Any>(AssertSqlSafe(forgotten))
             .bind(self.here())
             .bind(now.plus_ms(KEPT_MS.saturating_neg()).as_ms())
             .execute(writer)
             .await?;
-        let others = "select machine from runs_under_way where machine <> $1 and began_at_ms > $2";
+        let others = "select machine from runs_under_way where machine <> $1 \
+                      and began_at_ms > $2 and began_at_ms <= $3";
         let others = sqlx::query::<Any>(AssertSqlSafe(others))
             .bind(self.here())
             .bind(now.plus_ms(i64::from(recent_ms).saturating_neg()).as_ms())
+            .bind(now.as_ms())
             .fetch_all(writer)
             .await?;
         Ok(goes_on || !others.is_empty())
@@ -56,5 +63,5 @@ impl Store {
     }
 }
 
-/// How long a run is remembered that began under a name that never came back.
-const KEPT_MS: i64 = 30 * 86_400_000;
+/// How long a run is remembered that began under a name that never came back: longer than any lasts.
+const KEPT_MS: i64 = 1_000 * 86_400_000;

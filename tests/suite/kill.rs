@@ -62,8 +62,10 @@ impl Field {
         let flags: Vec<&str> = FLAGS.iter().copied().chain([delivery.as_str()]).collect();
         let mut hosts = Vec::new();
         for place in 0..count {
-            // Every other host decides before it stores, also right after it was killed.
-            let calm = (place % 2 == 0).then_some("engine.direct.calm_ms=0");
+            // Every other host decides before it stores, also right after it was killed. Which
+            // ones, and whether one alone does, hangs on the seed.
+            let decides = seed % 2 == u64::from(place % 2 == 0);
+            let calm = decides.then_some("engine.direct.calm_ms=0");
             let flags: Vec<&str> = flags.iter().copied().chain(calm).collect();
             hosts.push(Host::new(&url, &flags)?);
         }

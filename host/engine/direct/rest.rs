@@ -19,16 +19,18 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// After one that waited in vain: twice as long as before where it was tried again for no longer
-    /// than was rested. Those that were under way together with the one that began the rest tell
-    /// nothing new.
-    pub(super) fn after(before: Option<Self>, now: Timestamp, length: Length) -> Self {
+    /// After one that came at one moment and has waited in vain at another: twice as long as before
+    /// where it came no later after the last rest than that had lasted. Those that came before it
+    /// ended were under way together with the one that it began with, and tell nothing new.
+    pub(super) fn after(
+        before: Option<Self>,
+        (came, now): (Timestamp, Timestamp),
+        length: Length,
+    ) -> Self {
         let Length { first_ms, most_ms } = length;
         let length_ms = match before {
-            Some(rest) if rest.holds(now) => return rest,
-            Some(Self { until, length_ms })
-                if now <= until.plus_ms(i64::from(length_ms.saturating_add(first_ms))) =>
-            {
+            Some(rest) if rest.holds(came) => return rest,
+            Some(Self { until, length_ms }) if came <= until.plus_ms(length_ms.into()) => {
                 length_ms.saturating_mul(2)
             }
             Some(_) | None => first_ms,
@@ -59,14 +61,18 @@ mod tests {
         Rest { until: at(until_ms), length_ms }
     }
 
+    /// After one that waited for a tenth of a second.
+    fn after(before: Option<Rest>, came_ms: i64) -> Rest {
+        Rest::after(before, (at(came_ms), at(came_ms + 100)), LENGTH)
+    }
+
     #[test]
     fn who_waits_in_vain_again_and_again_rests_longer_and_longer_up_to_a_bound() {
-        let (mut last, mut now, mut lengths) = (None, 0, Vec::new());
+        let (mut last, mut came, mut lengths) = (None, 0, Vec::new());
         for _ in 0..6 {
-            let next = Rest::after(last, at(now), LENGTH);
+            let next = after(last, came);
             lengths.push(next.length_ms);
-            // The next one is tried at once, and waits for as long as it may.
-            now = next.until.as_ms() + 100;
+            came = next.until.as_ms();
             last = Some(next);
         }
         assert_eq!(lengths, [100, 200, 400, 800, 1_000, 1_000]);
@@ -74,21 +80,23 @@ mod tests {
 
     #[test]
     fn those_that_were_under_way_together_are_one_reason() {
-        let first = Rest::after(None, at(0), LENGTH);
-        assert_eq!(Rest::after(Some(first), at(99), LENGTH), first);
-        assert_eq!(Rest::after(Some(first), at(100), LENGTH), rest(300, 200));
+        let first = after(None, 0);
+        assert_eq!(first, rest(200, 100));
+        // However late they hear that it was in vain.
+        assert_eq!(after(Some(first), 199), first);
+        assert_eq!(after(Some(first), 200), rest(500, 200));
     }
 
     #[test]
     fn what_went_well_for_a_while_begins_anew() {
-        assert_eq!(Rest::after(Some(rest(1_000, 400)), at(1_500), LENGTH), rest(2_300, 800));
-        assert_eq!(Rest::after(Some(rest(1_000, 400)), at(1_501), LENGTH), rest(1_601, 100));
+        assert_eq!(after(Some(rest(1_000, 400)), 1_400), rest(2_300, 800));
+        assert_eq!(after(Some(rest(1_000, 400)), 1_401), rest(1_601, 100));
     }
 
     #[test]
     fn nobody_rests_where_rests_are_none() {
         let none = Length { most_ms: 0, ..LENGTH };
-        let over = Rest::after(None, at(5), none);
+        let over = Rest::after(None, (at(1), at(5)), none);
         assert_eq!((over, over.holds(at(5))), (rest(5, 0), false));
     }
 }

@@ -124,7 +124,7 @@ impl Words {
         format!(
             "update inbox set state = 'ready', due_at_ms = received_at_ms, outcome = null, \
              finished_at_ms = null where id in \
-             (select id from inbox order by id desc limit {})",
+             (select id from inbox where delivery_key like 'old-%' order by id desc limit {})",
             self.fill.open
         )
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callgate_store::{
-    Callback, ClaimRequest, Filter, InboxState, Job, Retention, RetentionSettings, SinkHold,
-    SinkRecord, SinkStart, SinkStep, Step, Store,
+    Callback, ClaimRequest, Filter, Foreseen, InboxState, Job, KnownOrder, Retention,
+    RetentionSettings, SinkHold, SinkRecord, SinkStart, SinkStep, Step, Store,
 };
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -33,6 +33,11 @@ pub(crate) fn after_months(rows: i64) -> Fill {
         step_ms,
         analyzed: true,
     }
+}
+
+/// An order that is seen for the first time.
+fn known((business, order_no): &(String, String)) -> KnownOrder {
+    KnownOrder { business: business.clone(), order_no: order_no.clone(), version: 0 }
 }
 
 /// Someone at work.
@@ -94,7 +99,8 @@ impl<'a> Worker<'a> {
 
     /// A message that was heard before, somewhere in the years.
     fn old_message(&self, number: i64) -> Callback {
-        let place = (self.round * 64 + number) * 104_729 % self.rows + 1;
+        let rows = self.rows - self.first + 1;
+        let place = (self.round * 64 + number) * 104_729 % rows + self.first;
         let key = place * 2_654_435_761 % 281_474_976_710_656;
         payment(&format!("old-{key:012x}"), &format!("old-{place}"), &format!("{key:012x}"))
     }
@@ -108,13 +114,23 @@ impl<'a> Worker<'a> {
         self.timed("repeat of one", store.accept(old, now)).await.unwrap();
         let many: Vec<_> = (1..61).map(|number| self.new_message(number)).collect();
         let asked = join_all(many.into_iter().map(|callback| store.accept(callback, now)));
-        self.timed("accept 60 at once", asked).await;
+        let receipts = self.timed("accept 60 at once", asked).await;
+        assert!(receipts.iter().all(Result::is_ok), "{receipts:?}");
         let request = ClaimRequest { limit: 64, owner: "w".to_owned(), lease_ms: 60_000 };
         let next = Arc::new(self.new_message(61));
         self.timed("foresee one", store.foresee(&next, &request, now)).await.unwrap();
         let many: Vec<_> = (62..126).map(|number| Arc::new(self.new_message(number))).collect();
         let asked = join_all(many.iter().map(|callback| store.foresee(callback, &request, now)));
-        self.timed("foresee 64 at once", asked).await;
+        let foreseen = self.timed("foresee 64 at once", asked).await;
+        let foreseen: Vec<_> = foreseen.into_iter().filter_map(Result::unwrap).take(16).collect();
+        // Of a few orders all may be spoken of already. What cannot be read is not foreseen.
+        assert!(!foreseen.is_empty() || self.rows < 2_000);
+        let asked = foreseen.into_iter().map(|Foreseen { job, entry }| {
+            let decided = settlement(&job, paid(&job));
+            store.arrive(entry, decided, now)
+        });
+        let arrived = self.timed("arrive 16 at once", join_all(asked)).await;
+        assert!(arrived.iter().all(Result::is_ok), "{arrived:?}");
         let jobs = self.timed("claim 64", store.claim(request, now)).await.unwrap();
         self.settle(&jobs).await;
         self.timed("look at an order", store.order(BUSINESS, "old-77")).await.unwrap();
@@ -122,6 +138,8 @@ impl<'a> Worker<'a> {
             (1..17).map(|place| format!("old-{}", self.round * 16 + place)).collect();
         let asked: Vec<_> = names.iter().map(|name| (BUSINESS.to_owned(), name.clone())).collect();
         self.timed("where 16 stand", store.standings(&asked)).await.unwrap();
+        let known: Vec<_> = asked.iter().map(known).collect();
+        self.timed("what changed of 16", store.changed(&known)).await.unwrap();
         self.timed("16 of a bill", store.stored_of(BUSINESS, &names)).await.unwrap();
         self.timed("counts", store.counts()).await.unwrap();
         self.timed("oldest open", store.oldest_open_ms(now)).await.unwrap();
@@ -141,7 +159,8 @@ impl<'a> Worker<'a> {
         let settling = store.settle(settlement(one, paid(one)), now);
         self.timed("settle one", settling).await.unwrap();
         let asked = rest.iter().map(|job| store.settle(settlement(job, paid(job)), now));
-        self.timed("settle the others at once", join_all(asked)).await;
+        let settled = self.timed("settle the others at once", join_all(asked)).await;
+        assert!(settled.iter().all(Result::is_ok), "{settled:?}");
     }
 
     /// A sink takes whatever there is.

@@ -63,7 +63,7 @@ mod tests {
 
     /// After one that waited for a tenth of a second.
     fn after(before: Option<Rest>, came_ms: i64) -> Rest {
-        Rest::after(before, (at(came_ms), at(came_ms + 100)), LENGTH)
+        Rest::after(before, (at(came_ms), at(came_ms).plus_ms(100)), LENGTH)
     }
 
     #[test]

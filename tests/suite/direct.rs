@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::hosts::Host;
-use crate::house::{House, keys, now, stage};
+use crate::house::{House, OPERATOR, keys, now, stage};
 use crate::load::Load;
 use crate::reload::logged;
 use crate::together::reaches;
@@ -102,23 +102,26 @@ async fn where_the_last_run_came_down_callbacks_are_stored_first() {
 async fn two_hosts_that_decide_before_they_store_agree_with_the_books() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
-    let flags = [
-        "engine.direct.when=always",
-        "engine.direct.calm_ms=0",
-        "engine.lease_ms=2000",
-        "engine.poll_ms=100",
-    ];
+    let flags = ["engine.direct.calm_ms=0", "engine.lease_ms=2000", "engine.poll_ms=100"];
     let load = Load::new(13, 2);
-    let mut hosts = Vec::new();
+    let (mut hosts, mut metrics) = (Vec::new(), Vec::new());
     for place in 0..2 {
         let Some(mut host) = Host::new(&url, &flags) else { return };
-        load.place(place, Some(host.start()));
+        let addresses = host.start();
+        metrics.push(format!("{}/metrics", addresses.private));
+        load.place(place, Some(addresses));
         hosts.push(host);
     }
     let posters = load.start(8);
     reaches(&load, 150).await;
     load.finish(posters).await;
     assert!(load.hold_against(&url).await >= 20);
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    for metrics in metrics {
+        let request = http.get(metrics).bearer_auth(OPERATOR);
+        let text = request.send().await.expect("metrics").text().await.expect("text");
+        assert!(text.contains(DECIDED), "{text}");
+    }
     for host in &mut hosts {
         assert!(host.stop(), "it ends well: {}", host.log());
     }

@@ -180,12 +180,21 @@ async fn stories(house: &House, proxy: &Proxy, terms: &Terms) {
     // What a client writes of itself is not believed: the proxy says where it comes from.
     let message = notice_of(Channel::AlipayCert);
     for lie in ["", "x-forwarded-for: 192.0.2.7\r\n", "forwarded: for=192.0.2.7\r\n"] {
-        let mut stream = terms.connect(&proxy.address).await.expect("a handshake");
         let bytes = http1_bytes(&message, &format!("connection: close\r\n{lie}"));
-        stream.write_all(&bytes).await.expect("bytes are sent");
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        assert_eq!(parse(&String::from_utf8_lossy(&answer)).0, 403, "{lie}");
+        let mut status = 502;
+        // Who is not let in is refused before the body is read: a proxy that is still sending it may
+        // say so in its own way.
+        for _ in 0..LIES {
+            let mut stream = terms.connect(&proxy.address).await.expect("a handshake");
+            stream.write_all(&bytes).await.expect("bytes are sent");
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+            status = parse(&String::from_utf8_lossy(&answer)).0;
+            if status != 502 {
+                break;
+            }
+        }
+        assert_eq!(status, 403, "{lie}");
     }
 }
 
@@ -229,6 +238,9 @@ async fn callbacks_come_through_the_caddy_of_the_documentation_unchanged() {
     stories(&house, &proxy, &terms).await;
     slow_sender(&house, &proxy, &terms).await;
 }
+
+/// How often a lie is told until it is answered by who is behind the proxy.
+const LIES: u32 = 20;
 
 const LOOKS: u32 = 500;
 

@@ -64,8 +64,8 @@ pub struct DirectSettings {
     /// milliseconds.
     pub rest_ms: u32,
     /// Where the last run did not end well, or another host began less than so long ago, all are
-    /// stored first for so long after the start, in milliseconds: attempts are counted in the store, and what brings a host down must run out
-    /// of them.
+    /// stored first for so long after the start, in milliseconds: attempts are counted in the store,
+    /// and what brings a host down must run out of them.
     pub calm_ms: u32,
 }
 

@@ -115,9 +115,9 @@ fn a_plan_that_reads_much_is_recognised() {
     }
 }
 
-#[allow(dead_code, reason = "the stories work on it, the bench on its own")]
 /// Does all work of some days on a database that was filled, and looks at every plan. One that is
 /// not analyzed was worked on before, when it was small.
+#[allow(dead_code, reason = "the stories work on it, the bench on its own")]
 async fn nothing_reads_much(analyzed: bool) {
     use crate::cluster::Cluster;
     use crate::filling::{Fill, fill};

@@ -92,7 +92,7 @@ impl<'a> Worker<'a> {
     /// A message that is new, about an old order that is not paid yet.
     fn new_message(&self, number: i64) -> Callback {
         let orders = (self.rows - 2_000).max(80) - self.first + 1;
-        let order = (self.round * 64 + number) * 7_919 % orders + self.first;
+        let order = (self.round * 128 + number) * 7_919 % orders + self.first;
         let name = format!("n{}-{number}", self.round);
         payment(&name, &format!("old-{order}"), &name)
     }
@@ -100,7 +100,7 @@ impl<'a> Worker<'a> {
     /// A message that was heard before, somewhere in the years.
     fn old_message(&self, number: i64) -> Callback {
         let rows = self.rows - self.first + 1;
-        let place = (self.round * 64 + number) * 104_729 % rows + self.first;
+        let place = (self.round * 128 + number) * 104_729 % rows + self.first;
         let key = place * 2_654_435_761 % 281_474_976_710_656;
         payment(&format!("old-{key:012x}"), &format!("old-{place}"), &format!("{key:012x}"))
     }
